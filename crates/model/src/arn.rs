@@ -1,0 +1,137 @@
+//! ARNs of functions: the written form of a reference, shown in logs, contexts and answers.
+
+use crate::id::{AccountId, FunctionId, FunctionRef, InvalidName, Qualifier, Region};
+
+/// `arn:aws:lambda:REGION:ACCOUNT:function:NAME`.
+pub fn function(id: &FunctionId) -> String {
+    format!(
+        "arn:aws:lambda:{}:{}:function:{}",
+        id.region, id.account, id.name
+    )
+}
+
+/// The function's ARN with the qualifier that the caller gave, where one was given.
+pub fn reference(target: &FunctionRef) -> String {
+    let base = function(&target.function);
+    match &target.qualifier {
+        Qualifier::Absent => base,
+        Qualifier::Version(version) => format!("{base}:{version}"),
+        Qualifier::Alias(alias) => format!("{base}:{alias}"),
+    }
+}
+
+/// Reads a reference in any of its written forms: a name, a partial ARN
+/// (`ACCOUNT:function:NAME`) or a whole one, each with or without a qualifier. What the text
+/// leaves out is taken from `account` and `region`.
+pub fn parse(text: &str, account: &AccountId, region: &Region) -> Result<FunctionRef, InvalidName> {
+    let invalid = || InvalidName {
+        kind: "function reference",
+        value: text.chars().take(200).collect(),
+        rule: "a name, name:qualifier, ACCOUNT:function:NAME or a function's ARN",
+    };
+    let mut id_account = account.clone();
+    let mut id_region = region.clone();
+    let mut rest = text;
+    if let Some(arn) = text.strip_prefix("arn:") {
+        let (partition, after) = arn.split_once(':').ok_or_else(invalid)?;
+        rest = after.strip_prefix("lambda:").ok_or_else(invalid)?;
+        if !partition.starts_with("aws") {
+            return Err(invalid());
+        }
+    }
+    // Each part may only be what it looks like while another follows it: the last is the name.
+    if let Some((first, after)) = rest.split_once(':')
+        && looks_like_region(first)
+    {
+        id_region = first.parse()?;
+        rest = after;
+    }
+    if let Some((first, after)) = rest.split_once(':')
+        && let Ok(named) = first.parse()
+    {
+        id_account = named;
+        rest = after;
+    }
+    if let Some(after) = rest.strip_prefix("function:") {
+        rest = after;
+    }
+    let (name, qualifier) = match rest.split_once(':') {
+        Some((name, qualifier)) => (name, qualifier.parse()?),
+        None => (rest, Qualifier::Absent),
+    };
+    let name = name.parse()?;
+    Ok(FunctionRef {
+        function: FunctionId {
+            account: id_account,
+            region: id_region,
+            name,
+        },
+        qualifier,
+    })
+}
+
+/// Two letters, words, and one digit: `eu-west-1`, `us-gov-east-1`.
+fn looks_like_region(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let country = parts.next().is_some_and(|part| part.len() == 2);
+    let number = parts
+        .next_back()
+        .is_some_and(|part| part.len() == 1 && part.bytes().all(|b| b.is_ascii_digit()));
+    let mut words = parts.peekable();
+    country
+        && number
+        && words.peek().is_some()
+        && words.all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let account = "000000000000".parse().unwrap();
+        let region = "us-east-1".parse().unwrap();
+        let parsed = parse(text, &account, &region).map(|target| reference(&target));
+        let shown = parsed.as_deref().unwrap_or("invalid");
+        assert_eq!(
+            shown.trim_start_matches("arn:aws:lambda:"),
+            expected,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn references_are_read_in_every_written_form() {
+        check("hello", "us-east-1:000000000000:function:hello");
+        check("hello:7", "us-east-1:000000000000:function:hello:7");
+        check(
+            "hello:$LATEST",
+            "us-east-1:000000000000:function:hello:$LATEST",
+        );
+        check("hello:live", "us-east-1:000000000000:function:hello:live");
+        check("function:hello", "us-east-1:000000000000:function:hello");
+        check(
+            "123456789012:function:hello",
+            "us-east-1:123456789012:function:hello",
+        );
+        check(
+            "arn:aws:lambda:eu-west-1:123456789012:function:hello:live",
+            "eu-west-1:123456789012:function:hello:live",
+        );
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused() {
+        for text in [
+            "",
+            ":",
+            "a:b:c:d",
+            "arn:aws:s3:::bucket",
+            "arn:aws:lambda",
+            "a/b",
+            "hello:",
+        ] {
+            check(text, "invalid");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The nouns of the platform, every limit with its unit and reason, and the pure policies.
+//! It does no I/O, holds no clock and knows no wire format.
+
+pub mod arn;
+pub mod fault;
+pub mod function;
+pub mod id;
+pub mod invocation;
+pub mod limit;
+pub mod metering;
+pub mod principal;
+pub mod retry;
+pub mod runtime;
+
+pub use fault::Fault;
+pub use function::{
+    Code, Cors, FunctionConfig, LogFormat, LogLevel, Network, UrlConfig, ValidationError,
+};
+pub use id::{
+    AccountId, AliasName, Digest, FunctionId, FunctionName, FunctionRef, InstanceId, InvalidName,
+    InvocationId, Qualifier, Region, VersionId,
+};
+pub use invocation::{End, Execution, Outcome, StartKind, Timings};
+pub use metering::MeterRecord;
+pub use principal::Principal;
+pub use runtime::Runtime;

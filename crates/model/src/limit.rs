@@ -1,0 +1,54 @@
+//! Every limit, with its unit and where the number comes from.
+//! "AWS quota" means the public Lambda quotas page; "ours" means chosen here.
+
+use std::time::Duration;
+
+/// Smallest memory setting, in MB (AWS quota).
+pub const MEMORY_MB_MIN: u32 = 128;
+/// Largest memory setting, in MB (AWS quota).
+pub const MEMORY_MB_MAX: u32 = 10_240;
+/// Memory setting where none is given, in MB (AWS default).
+pub const MEMORY_MB_DEFAULT: u32 = 128;
+/// Timeout where none is given (AWS default).
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
+/// Longest timeout (AWS quota).
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(900);
+/// How long initialisation may take before it is tried again inside the invocation (AWS quota).
+pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest request payload of a synchronous invocation, in bytes: 6 MiB (AWS quota).
+pub const REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Largest response payload, in bytes: 6 MiB + 100 (AWS quota, as its error message states it).
+pub const RESPONSE_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+/// Largest payload of an asynchronous invocation, in bytes: 1 MiB (AWS quota since October 2025).
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Environment of a function, keys and values together, in bytes (AWS quota).
+pub const ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
+/// Layers of a function (AWS quota).
+pub const LAYERS_MAX: usize = 5;
+/// Code and layers unpacked, in bytes (AWS quota).
+pub const UNPACKED_BYTES_MAX: u64 = 262_144_000;
+/// /tmp where none is given, in MB (AWS default).
+pub const TMP_MB_DEFAULT: u32 = 512;
+/// Largest /tmp, in MB (AWS quota).
+pub const TMP_MB_MAX: u32 = 10_240;
+/// Processes and threads of one instance (AWS quota).
+pub const PROCESSES_MAX: u64 = 1_024;
+/// Open files of one process of an instance (AWS quota).
+pub const OPEN_FILES_MAX: u64 = 1_024;
+/// Instances of one account that may be busy at once (AWS default).
+pub const ACCOUNT_CONCURRENCY: u32 = 1_000;
+/// Concurrency that reservations must leave unreserved (AWS quota).
+pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
+/// Length of a handler's name, in bytes (AWS model).
+pub const HANDLER_BYTES_MAX: usize = 128;
+/// Bytes of log that `LogType=Tail` answers with (AWS documentation).
+pub const LOG_TAIL_BYTES: usize = 4 * 1024;
+/// One log event, in bytes; longer ones are cut (CloudWatch Logs quota).
+pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
+/// How long an idle instance is kept where nothing is known of its arrivals (ours).
+pub const KEEP_ALIVE: Duration = Duration::from_secs(300);
+/// How long an instance stays thawed after its last reply (ours: the next request of a burst
+/// finds it running, and freezing is off the reply path).
+pub const FREEZE_AFTER: Duration = Duration::from_millis(200);
+/// Share of one CPU that 1,769 MB of memory buy (AWS documentation).
+pub const MEMORY_MB_PER_CPU: u32 = 1_769;
