@@ -1,0 +1,226 @@
+//! What waits to be written: bounded in bytes, in all and for each stream, so that one noisy
+//! function cannot silence the others.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{broadcast, oneshot};
+
+use super::{Entry, Line};
+use crate::Error;
+
+/// Bytes of all streams that may wait.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of one stream that may wait.
+const STREAM_WAITING_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes at which the writer is woken at once.
+const URGENT_BYTES: usize = 2 << 20;
+
+/// How long lines gather otherwise: few wake-ups a second, and nobody notices the delay.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// What a line takes besides its text.
+const LINE_BYTES: usize = size_of::<Line>();
+
+/// One stream, as appenders, followers and the writer share it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) name: String,
+    /// Bytes of it that wait. Changed only under the queue's lock.
+    waiting: AtomicUsize,
+    /// Lines dropped that no record of the stream tells of yet.
+    dropped: AtomicU64,
+    /// There while somebody follows.
+    followers: Mutex<Option<broadcast::Sender<Entry>>>,
+}
+
+impl Stream {
+    fn new(name: String) -> Self {
+        let followers = Mutex::default();
+        Self {
+            name,
+            waiting: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            followers,
+        }
+    }
+
+    pub(super) fn follow(&self, capacity: usize) -> broadcast::Receiver<Entry> {
+        let mut followers = self.followers.lock();
+        let sender = followers.get_or_insert_with(|| broadcast::channel(capacity).0);
+        sender.subscribe()
+    }
+
+    /// Where to send what is written, while somebody follows.
+    pub(super) fn followers(&self) -> Option<broadcast::Sender<Entry>> {
+        let mut followers = self.followers.lock();
+        followers.take_if(|sender| sender.receiver_count() == 0);
+        followers.clone()
+    }
+
+    /// Counts lines that are lost. Answers whether they are the first since the last record.
+    pub(super) fn drop_lines(&self, count: usize) -> bool {
+        self.dropped.fetch_add(count as u64, Ordering::Relaxed) == 0
+    }
+
+    /// Lines lost since this was last asked.
+    pub(super) fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// All streams that somebody holds, by name.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    held: Mutex<HashMap<String, Arc<Stream>>>,
+}
+
+impl Streams {
+    /// The stream of this name.
+    pub(super) fn get(&self, name: &str) -> Arc<Stream> {
+        let mut held = self.held.lock();
+        if let Some(stream) = held.get(name) {
+            return Arc::clone(stream);
+        }
+        // Before the table grows, it forgets what nobody else holds or follows.
+        if held.len() == held.capacity() {
+            held.retain(|_, stream| Arc::strong_count(stream) > 1 || stream.followers().is_some());
+        }
+        let stream = Arc::new(Stream::new(name.to_owned()));
+        held.insert(name.to_owned(), Arc::clone(&stream));
+        stream
+    }
+
+    /// The stream, held no longer.
+    pub(super) fn take(&self, name: &str) -> Arc<Stream> {
+        let stream = self.get(name);
+        self.held.lock().remove(name);
+        stream
+    }
+}
+
+/// The queue between everybody who appends and the one thread that writes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Work>,
+    /// Signalled when there is something to do.
+    work: Condvar,
+}
+
+/// Where it is told that a stream is removed, or why it is not.
+pub(super) type Removed = oneshot::Sender<Result<(), Error>>;
+
+/// Everything that waits.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Lines in the order they came. A stream without lines has dropped some.
+    pub(super) batches: Vec<(Arc<Stream>, Vec<Line>)>,
+    /// Who waits for the lines to be in their files.
+    pub(super) flushes: Vec<oneshot::Sender<()>>,
+    /// Streams to remove.
+    pub(super) removals: Vec<(Arc<Stream>, Removed)>,
+    /// No more will come.
+    pub(super) closed: bool,
+    bytes: usize,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty() && !self.is_urgent()
+    }
+
+    fn is_urgent(&self) -> bool {
+        let asked = !self.flushes.is_empty() || !self.removals.is_empty();
+        asked || self.closed || self.bytes >= URGENT_BYTES
+    }
+}
+
+impl Queue {
+    /// Takes as many of the lines as there is room for.
+    pub(super) fn append(&self, stream: &Arc<Stream>, mut lines: Vec<Line>) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut work = self.waiting.lock();
+        if work.closed {
+            return;
+        }
+        let (was_empty, was_urgent) = (work.is_empty(), work.is_urgent());
+        let waiting = stream.waiting.load(Ordering::Relaxed);
+        let room = WAITING_BYTES_MAX
+            .saturating_sub(work.bytes)
+            .min(STREAM_WAITING_BYTES_MAX.saturating_sub(waiting));
+        let (count, bytes) = fitting(&lines, room);
+        let lost = lines.len() - count;
+        lines.truncate(count);
+        let first_lost = lost > 0 && stream.drop_lines(lost);
+        if count > 0 || first_lost {
+            work.bytes += bytes;
+            stream.waiting.store(waiting + bytes, Ordering::Relaxed);
+            work.batches.push((Arc::clone(stream), lines));
+        }
+        let wake = was_empty || (!was_urgent && work.is_urgent());
+        drop(work);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    /// Answers once everything that waits now is in its file.
+    pub(super) fn flush(&self, answer: oneshot::Sender<()>) {
+        self.add(|work| work.flushes.push(answer));
+    }
+
+    /// Removes the stream's files.
+    pub(super) fn remove(&self, stream: Arc<Stream>, answer: Removed) {
+        self.add(|work| work.removals.push((stream, answer)));
+    }
+
+    /// Ends the writer once it has written what waits.
+    pub(super) fn close(&self) {
+        self.add(|work| work.closed = true);
+    }
+
+    fn add(&self, change: impl FnOnce(&mut Work)) {
+        let mut work = self.waiting.lock();
+        if work.closed {
+            return;
+        }
+        change(&mut work);
+        drop(work);
+        self.work.notify_one();
+    }
+
+    /// Waits for something to do, and a little longer for more of it.
+    pub(super) fn take(&self) -> Work {
+        let mut work = self.waiting.lock();
+        self.work.wait_while(&mut work, |work| work.is_empty());
+        self.work
+            .wait_while_for(&mut work, |work| !work.is_urgent(), GATHER);
+        let closed = work.closed;
+        let taken = std::mem::take(&mut *work);
+        work.closed = closed;
+        for (stream, _) in &taken.batches {
+            stream.waiting.store(0, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+/// How many of the lines fit into this many bytes, and what they take.
+fn fitting(lines: &[Line], room: usize) -> (usize, usize) {
+    let mut taken = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let bytes = line.text.len() + LINE_BYTES;
+        if taken + bytes > room {
+            return (index, taken);
+        }
+        taken += bytes;
+    }
+    (lines.len(), taken)
+}
