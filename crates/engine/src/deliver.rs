@@ -1,0 +1,404 @@
+//! Delivers accepted events: leases them, runs them like any invocation, and writes down what
+//! became of each. `model::retry` decides; this applies it, in one transaction.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::retry::{self, Attempt, Next, Policy};
+use model::{End, Execution, Fault, FunctionRef, InvocationId, Principal};
+use serde::{Deserialize, Serialize};
+use store::{Expect, Lease, Op, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::event::{self, Envelope, QUEUE};
+use crate::record::{self, DEAD_LETTERS, EventState, INVOCATIONS, InvocationRecord};
+use crate::verb::Invoke;
+use crate::{Error, Shared, forget};
+
+/// How long a delivery may be silent before another takes the event over.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often a delivery that runs longer says so.
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
+/// Attempts of one event that may end with the platform itself before it is given up: an event
+/// that kills the platform must not kill it for ever.
+const LOST_MAX: u32 = 3;
+/// Wait after the store failed.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Length of a reason that is kept, in bytes.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// An event that was given up, whole.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DeadLetter {
+    pub(crate) id: InvocationId,
+    pub(crate) event: InvocationRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_context: Option<String>,
+    /// The payload, where it is text; it always is where it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) payload: Option<String>,
+    /// Its hexadecimal digits, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) payload_hex: Option<String>,
+}
+
+/// Delivers events until the engine stops.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    while !shared.in_flight.is_stopping() {
+        let due = match shared.lease_due().await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "deliver events");
+                Some(STORE_RETRY)
+            }
+        };
+        let wake = shared.events.wake.notified();
+        match due {
+            None => wake.await,
+            Some(due) => tokio::select! {
+                () = wake => {}
+                () = shared.clock.sleep(due) => {}
+            },
+        }
+    }
+}
+
+impl Shared {
+    /// Begins as many deliveries as there is room for. Answers when to look again, where that
+    /// is not when something changes.
+    async fn lease_due(self: &Arc<Self>) -> Result<Option<Duration>, Error> {
+        let places = &self.events.places;
+        while places.available_permits() > 0 {
+            let count = places.available_permits();
+            let leases = self
+                .store
+                .lease(QUEUE, self.clock.now_ms(), LEASE, count)
+                .await?;
+            if leases.is_empty() {
+                let due_ms = self.store.next_due(QUEUE).await?;
+                let left = |due_ms: u64| due_ms.saturating_sub(self.clock.now_ms()).max(1);
+                return Ok(due_ms.map(|due_ms| Duration::from_millis(left(due_ms))));
+            }
+            for lease in leases {
+                // There is a place for each: only this loop takes any.
+                let Ok(place) = Arc::clone(places).acquire_owned().await else {
+                    break;
+                };
+                let delivery = Delivery {
+                    shared: Arc::clone(self),
+                    lease,
+                };
+                self.instances.handle.spawn(delivery.run(place));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One attempt at one event.
+struct Delivery {
+    shared: Arc<Shared>,
+    lease: Lease,
+}
+
+/// How an attempt ended.
+enum Tried {
+    /// It ran, or was refused for now.
+    Attempt(Attempt, String),
+    /// It can never run: what it is for is not there.
+    Impossible(String),
+    /// The platform is stopping; nothing was tried.
+    NotNow,
+}
+
+impl Delivery {
+    async fn run(self, place: OwnedSemaphorePermit) {
+        if let Err(error) = self.deliver().await {
+            // The lease runs out, and the event is tried again.
+            tracing::error!(%error, event = %self.lease.id, "deliver an event");
+        }
+        drop(place);
+        self.shared.events.wake.notify_one();
+    }
+
+    async fn deliver(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        let (envelope, payload) = Envelope::open(&self.lease.id, &self.lease.body)?;
+        let Some(found) = shared.store.get(INVOCATIONS, &self.lease.id).await? else {
+            let detail = "its event has no record".to_owned();
+            return Err(Error::UnknownForm {
+                key: format!("{QUEUE}/{}", self.lease.id),
+                detail,
+            });
+        };
+        let mut event: InvocationRecord = record::read(&found.key, &found.value)?;
+        let id = self.id()?;
+        let target = event::target(&envelope.function, envelope.qualifier.as_ref())?;
+        let lost = self
+            .lease
+            .attempt
+            .saturating_sub(1)
+            .saturating_sub(event.attempts);
+        let tried = if lost > LOST_MAX {
+            Tried::Impossible(format!("the platform ended during {lost} attempts at it"))
+        } else {
+            self.attempt(&id, target, &envelope, payload.clone()).await
+        };
+        let next = self.decide(&mut event, tried);
+        let letter = || DeadLetter::new(&id, &event, &envelope, &payload);
+        let transaction = self.application(&id, next, &event, letter)?;
+        shared.store.commit(transaction).await?;
+        self.count(event.state);
+        Ok(())
+    }
+
+    fn id(&self) -> Result<InvocationId, Error> {
+        self.lease
+            .id
+            .parse()
+            .map_err(|error: model::InvalidName| Error::UnknownForm {
+                key: format!("{QUEUE}/{}", self.lease.id),
+                detail: error.to_string(),
+            })
+    }
+
+    /// Runs the event, and keeps its lease while that takes.
+    async fn attempt(
+        &self,
+        id: &InvocationId,
+        target: FunctionRef,
+        envelope: &Envelope,
+        payload: Bytes,
+    ) -> Tried {
+        let invoke = crate::invoke::begin(
+            &self.shared,
+            Invoke {
+                principal: Principal::Platform,
+                public_url: false,
+                target,
+                id: Some(id.clone()),
+                payload,
+                trace: envelope.trace.clone(),
+                client_context: envelope.client_context.clone(),
+                tail: false,
+            },
+        );
+        let mut running = match invoke {
+            Ok(running) => running,
+            Err(error) => return tried(Err(error)),
+        };
+        loop {
+            tokio::select! {
+                ended = &mut running => return self.unless_cut_off(tried(ended)),
+                () = self.shared.clock.sleep(EXTEND_EVERY) => self.extend().await,
+            }
+        }
+    }
+
+    /// An attempt that failed while the engine cuts off what is running is none.
+    fn unless_cut_off(&self, tried: Tried) -> Tried {
+        let replied = matches!(tried, Tried::Attempt(Attempt::Ran(End::Replied), _));
+        if self.shared.in_flight.is_cutting_off() && !replied {
+            Tried::NotNow
+        } else {
+            tried
+        }
+    }
+
+    async fn extend(&self) {
+        let lease = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
+        let extend = Op::Extend {
+            queue: QUEUE.to_owned(),
+            id: self.lease.id.clone(),
+            epoch: self.lease.epoch,
+            until_ms: self.shared.clock.now_ms().saturating_add(lease),
+        };
+        if let Err(error) = self.shared.store.commit(Transaction::of(extend)).await {
+            // It goes on: at worst the event is run twice, which it may be.
+            tracing::warn!(%error, event = %self.lease.id, "keep the lease of an event");
+        }
+    }
+
+    /// Counts the attempt in the event's record and decides what is next.
+    fn decide(&self, event: &mut InvocationRecord, tried: Tried) -> Decision {
+        event.attempts = self.lease.attempt.max(event.attempts.saturating_add(1));
+        let now_ms = self.shared.clock.now_ms();
+        let (attempt, reason) = match tried {
+            Tried::Attempt(attempt, reason) => (attempt, reason),
+            Tried::NotNow => return Decision::Again { due_ms: now_ms },
+            Tried::Impossible(reason) => {
+                event.end(EventState::DeadLettered, now_ms, reason);
+                return Decision::GiveUp;
+            }
+        };
+        let counts = !matches!(attempt, Attempt::Throttled | Attempt::Ran(End::Fault));
+        if counts {
+            event.failures += u32::from(attempt != Attempt::Ran(End::Replied));
+            event.uncounted = 0;
+        } else {
+            event.uncounted = event.uncounted.saturating_add(1);
+        }
+        let age = Duration::from_millis(now_ms.saturating_sub(event.accepted_ms));
+        match retry::next(
+            Policy::default(),
+            age,
+            attempt,
+            event.failures,
+            event.uncounted,
+        ) {
+            Next::Done => {
+                event.end(EventState::Succeeded, now_ms, reason);
+                Decision::Done
+            }
+            Next::Again { after, .. } => {
+                event.reason = Some(reason);
+                let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                Decision::Again {
+                    due_ms: now_ms.saturating_add(after),
+                }
+            }
+            Next::Exhausted => {
+                event.end(EventState::DeadLettered, now_ms, reason);
+                Decision::GiveUp
+            }
+            Next::Expired => {
+                event.end(EventState::Expired, now_ms, reason);
+                Decision::GiveUp
+            }
+        }
+    }
+
+    /// The one transaction that makes the decision true.
+    fn application(
+        &self,
+        id: &InvocationId,
+        decision: Decision,
+        event: &InvocationRecord,
+        letter: impl FnOnce() -> DeadLetter,
+    ) -> Result<Transaction, Error> {
+        let (queue, key, epoch) = (QUEUE.to_owned(), id.to_string(), self.lease.epoch);
+        let put = Op::Put {
+            collection: INVOCATIONS,
+            value: record::write(&key, event)?,
+            key: key.clone(),
+            expect: Expect::Present,
+        };
+        if let Decision::Again { due_ms } = decision {
+            let release = Op::Release {
+                queue,
+                id: key,
+                epoch,
+                due_ms,
+                body: None,
+            };
+            return Ok(Transaction::of(release).and(put));
+        }
+        let mut transaction = Transaction::of(Op::Settle {
+            queue,
+            id: key,
+            epoch,
+        })
+        .and(put);
+        let mut letter_key = None;
+        if matches!(decision, Decision::GiveUp) {
+            let key = record::dead_letter_key(&event.function, id);
+            transaction = transaction.and(Op::Put {
+                collection: DEAD_LETTERS,
+                value: record::write(&key, &letter())?,
+                key: key.clone(),
+                expect: Expect::Any,
+            });
+            letter_key = Some(key);
+        }
+        let ended_ms = event.ended_ms.unwrap_or_default();
+        Ok(transaction.and(forget::later(id, letter_key, ended_ms)))
+    }
+
+    fn count(&self, state: EventState) {
+        let counters = &self.shared.counters;
+        match state {
+            EventState::Accepted => return,
+            EventState::Succeeded => &counters.events_succeeded,
+            EventState::DeadLettered | EventState::Expired => &counters.events_dead,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+        let less = |waiting: u64| Some(waiting.saturating_sub(1));
+        let _ = self
+            .shared
+            .events
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.shared.forget.notify_one();
+    }
+}
+
+/// What is done with an event after an attempt.
+enum Decision {
+    Done,
+    Again { due_ms: u64 },
+    GiveUp,
+}
+
+/// How an attempt ended, as far as retrying cares, and in words.
+fn tried(ended: Result<Execution, Error>) -> Tried {
+    let error = match ended {
+        Ok(execution) => {
+            let end = execution.outcome.end;
+            return Tried::Attempt(Attempt::Ran(end), describe(&execution));
+        }
+        Err(error) => error,
+    };
+    let reason = error.to_string();
+    match error {
+        Error::Stopping => Tried::NotNow,
+        Error::Throttled { .. } => Tried::Attempt(Attempt::Throttled, reason),
+        error => match error.fault() {
+            Fault::Caller => Tried::Impossible(reason),
+            Fault::Function => Tried::Attempt(Attempt::Ran(End::Failed), reason),
+            Fault::Busy => Tried::Attempt(Attempt::Throttled, reason),
+            Fault::Ours => Tried::Attempt(Attempt::Ran(End::Fault), reason),
+        },
+    }
+}
+
+/// The end, and of a failure what the function said.
+fn describe(execution: &Execution) -> String {
+    let end = execution.outcome.end;
+    if end == End::Replied {
+        return end.as_str().to_owned();
+    }
+    let said = execution.outcome.payload.get(..REASON_BYTES_MAX);
+    let said = said.unwrap_or(&execution.outcome.payload);
+    format!("{}: {}", end.as_str(), String::from_utf8_lossy(said))
+}
+
+impl InvocationRecord {
+    fn end(&mut self, state: EventState, now_ms: u64, reason: String) {
+        self.state = state;
+        self.ended_ms = Some(now_ms);
+        self.reason = Some(reason);
+    }
+}
+
+impl DeadLetter {
+    fn new(
+        id: &InvocationId,
+        event: &InvocationRecord,
+        envelope: &Envelope,
+        payload: &Bytes,
+    ) -> Self {
+        let text = std::str::from_utf8(payload).ok().map(str::to_owned);
+        Self {
+            id: id.clone(),
+            event: event.clone(),
+            trace: envelope.trace.clone(),
+            client_context: envelope.client_context.clone(),
+            payload_hex: text.is_none().then(|| model::id::hex(payload)),
+            payload: text,
+        }
+    }
+}

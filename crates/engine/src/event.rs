@@ -1,0 +1,210 @@
+//! Accepting events: on disk, with a record of their own, before anybody is told so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use model::{FunctionId, FunctionRef, InvocationId, Principal, Qualifier, limit};
+use serde::{Deserialize, Serialize};
+use store::{Expect, Op, Transaction};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::error::ThrottleReason;
+use crate::invoke::{authorize, check_size};
+use crate::record::{self, EventState, InvocationRecord};
+use crate::verb::{EventView, Invoke};
+use crate::{Error, Shared};
+
+/// The queue of accepted events.
+pub(crate) const QUEUE: &str = "events";
+/// Accepted events that wait, at most (ours: at a kilobyte each, a gigabyte of disk).
+const WAITING_MAX: u64 = 1_000_000;
+/// Deliveries under way at once. Each may hold a payload of a megabyte.
+const DELIVERIES_MAX: u32 = 64;
+
+/// What accepting and delivering share.
+#[derive(Debug)]
+pub(crate) struct Events {
+    /// Notified when there may be something to deliver, or room to deliver it.
+    pub(crate) wake: Notify,
+    /// Events that are accepted and have no end yet.
+    pub(crate) waiting: AtomicU64,
+    /// A permit for each delivery that may be under way.
+    pub(crate) places: Arc<Semaphore>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            wake: Notify::new(),
+            waiting: AtomicU64::new(0),
+            places: Arc::new(Semaphore::new(DELIVERIES_MAX as usize)),
+        }
+    }
+}
+
+impl Events {
+    /// Resolves once no delivery is under way.
+    pub(crate) async fn none_under_way(&self) {
+        // The semaphore is never closed, so this cannot fail.
+        let _ = self.places.acquire_many(DELIVERIES_MAX).await;
+    }
+}
+
+/// An event as its queue holds it: this, as one line of JSON, then the payload as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    pub(crate) function: FunctionId,
+    /// Version or alias, where the caller named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) qualifier: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_context: Option<String>,
+}
+
+impl Envelope {
+    /// The envelope and its payload, from a message's body.
+    pub(crate) fn open(id: &str, body: &Bytes) -> Result<(Self, Bytes), Error> {
+        let end = body.iter().position(|byte| *byte == b'\n').ok_or_else(|| {
+            let detail = "it has no end of its first line".to_owned();
+            Error::UnknownForm {
+                key: format!("{QUEUE}/{id}"),
+                detail,
+            }
+        })?;
+        let envelope = record::read(id, &body[..end])?;
+        Ok((envelope, body.slice(end + 1..)))
+    }
+
+    fn seal(&self, id: &InvocationId, payload: &[u8]) -> Result<Bytes, Error> {
+        let line = record::write(id.as_str(), self)?;
+        let mut body = BytesMut::with_capacity(line.len() + 1 + payload.len());
+        body.extend_from_slice(&line);
+        body.put_u8(b'\n');
+        body.extend_from_slice(payload);
+        Ok(body.freeze())
+    }
+}
+
+/// A reference from its stored parts.
+pub(crate) fn target(
+    function: &FunctionId,
+    qualifier: Option<&String>,
+) -> Result<FunctionRef, Error> {
+    let parsed = qualifier.map_or(Ok(Qualifier::Absent), |text| text.parse());
+    let qualifier = parsed.map_err(|error| Error::UnknownForm {
+        key: record::function_key(function),
+        detail: error.to_string(),
+    })?;
+    Ok(FunctionRef {
+        function: function.clone(),
+        qualifier,
+    })
+}
+
+impl Shared {
+    pub(crate) async fn submit(&self, request: Invoke) -> Result<InvocationId, Error> {
+        check_size(&request, limit::EVENT_BYTES_MAX)?;
+        if self.in_flight.is_stopping() {
+            return Err(Error::Stopping);
+        }
+        {
+            let catalog = self.catalog.load();
+            authorize(&catalog, &request)?.show(&request.target)?;
+        }
+        if self.events.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+            return Err(self.throttled(ThrottleReason::WaitingEvents));
+        }
+        let id = request.id.clone();
+        let id = id.unwrap_or_else(|| InvocationId::from_random(self.clock.random_id()));
+        match self.store.commit(self.acceptance(&id, request)?).await {
+            Ok(_) => {
+                self.events.waiting.fetch_add(1, Ordering::Relaxed);
+                self.counters
+                    .events_accepted
+                    .fetch_add(1, Ordering::Relaxed);
+                self.events.wake.notify_one();
+                Ok(id)
+            }
+            // The door chose an id that it has used before: that event is accepted already.
+            Err(store::Error::Conflict { .. }) => Ok(id),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn acceptance(&self, id: &InvocationId, request: Invoke) -> Result<Transaction, Error> {
+        let now_ms = self.clock.now_ms();
+        let qualifier = match &request.target.qualifier {
+            Qualifier::Absent => None,
+            Qualifier::Version(version) => Some(version.to_string()),
+            Qualifier::Alias(alias) => Some(alias.to_string()),
+        };
+        let function = request.target.function;
+        let accepted = InvocationRecord {
+            function: function.clone(),
+            qualifier: qualifier.clone(),
+            accepted_ms: now_ms,
+            state: EventState::Accepted,
+            attempts: 0,
+            failures: 0,
+            uncounted: 0,
+            reason: None,
+            ended_ms: None,
+        };
+        let envelope = Envelope {
+            function,
+            qualifier,
+            trace: request.trace,
+            client_context: request.client_context,
+        };
+        let key = id.to_string();
+        let value = record::write(&key, &accepted)?;
+        let body = envelope.seal(id, &request.payload)?;
+        Ok(Transaction::of(Op::Put {
+            collection: record::INVOCATIONS,
+            key: key.clone(),
+            value,
+            expect: Expect::Absent,
+        })
+        .and(Op::Enqueue {
+            queue: QUEUE.to_owned(),
+            id: key,
+            body,
+            due_ms: now_ms,
+            enqueued_at_ms: now_ms,
+        }))
+    }
+
+    pub(crate) async fn event(
+        &self,
+        who: &Principal,
+        id: &InvocationId,
+    ) -> Result<Option<EventView>, Error> {
+        let Some(found) = self.store.get(record::INVOCATIONS, id.as_str()).await? else {
+            return Ok(None);
+        };
+        let found: InvocationRecord = record::read(&found.key, &found.value)?;
+        let action = model::principal::Action::Read;
+        if !model::principal::may(who, action, &found.function, false) {
+            return Ok(None);
+        }
+        Ok(Some(EventView {
+            id: id.clone(),
+            target: target(&found.function, found.qualifier.as_ref())?,
+            state: found.state,
+            accepted_ms: found.accepted_ms,
+            ended_ms: found.ended_ms,
+            attempts: found.attempts,
+            reason: found.reason,
+        }))
+    }
+
+    /// How many accepted events an earlier process left.
+    pub(crate) async fn count_waiting(self: &Arc<Self>) -> Result<(), Error> {
+        let depth = self.store.depth(QUEUE).await?;
+        self.events.waiting.store(depth, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! The only decider: what is deployed, who may run it, where it runs and what is kept of it.
+//! It names no wire format, no operating system call and no cloud.
+
+mod admission;
+mod catalog;
+mod deliver;
+mod deploy;
+mod error;
+mod event;
+mod forget;
+mod idle;
+mod instance;
+mod instances;
+mod invoke;
+mod log;
+mod meter;
+mod pool;
+pub mod port;
+mod record;
+mod start;
+mod stats;
+mod stop;
+pub mod verb;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use model::{
+    AccountId, AliasName, Execution, FunctionId, FunctionRef, InvocationId, Principal, Region,
+    VersionId,
+};
+use parking_lot::Mutex;
+use store::{Clock, LogWriter, Logs, Store, Trees};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+pub use error::{Error, ThrottleReason};
+pub use stats::{InstanceState, InstanceView, Stats};
+use verb::{Deployed, Deployment, EventView, FunctionView, Invoke};
+
+/// Everything the engine may be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Invocations of one account that may be in flight at once.
+    pub account_concurrency: u32,
+    /// Memory settings of all instances together, in MB.
+    pub memory_mb_max: u64,
+    /// How long an idle instance is kept.
+    pub keep_alive: Duration,
+    /// How long an instance stays thawed after its last reply.
+    pub freeze_after: Duration,
+    /// The region of functions where nothing else says so.
+    pub region: Region,
+}
+
+/// A handle to the engine; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What all handles and the engine's own tasks share.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    store: Arc<dyn Store>,
+    trees: Arc<Trees>,
+    logs: Logs,
+    clock: Arc<dyn Clock>,
+    runtime: Arc<dyn port::Runtime>,
+    catalog: ArcSwap<catalog::Catalog>,
+    generation: watch::Sender<u64>,
+    /// Held by whoever changes the catalog, so that changes are seen in the order they are kept.
+    writing: tokio::sync::Mutex<()>,
+    instances: Arc<instances::Instances>,
+    in_flight: stop::InFlightCount,
+    counters: stats::Counters,
+    meter: Arc<meter::Meter>,
+    meter_log: LogWriter,
+    events: event::Events,
+    /// Notified when an event has ended and is to be forgotten one day.
+    forget: Notify,
+    /// Ended by `stop`.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// The log stream that holds a [`model::MeterRecord`], as JSON, of each invocation.
+    pub const METER_KEY: &str = "meter";
+
+    /// Loads the catalog and begins to deliver events that an earlier process accepted. Must be
+    /// called, and lives, in a tokio runtime.
+    pub async fn open(
+        config: Config,
+        store: Arc<dyn Store>,
+        trees: Arc<Trees>,
+        logs: Logs,
+        clock: Arc<dyn Clock>,
+        runtime: Arc<dyn port::Runtime>,
+    ) -> Result<Self, Error> {
+        let catalog = catalog::Catalog::load(&*store, config.account_concurrency).await?;
+        let shared = Arc::new(Shared {
+            catalog: ArcSwap::from_pointee(catalog),
+            generation: watch::Sender::new(0),
+            writing: tokio::sync::Mutex::default(),
+            instances: instances::Instances::new(&config, Arc::clone(&clock)),
+            in_flight: stop::InFlightCount::default(),
+            counters: stats::Counters::default(),
+            meter: Arc::default(),
+            meter_log: logs.writer(Self::METER_KEY),
+            events: event::Events::default(),
+            forget: Notify::new(),
+            tasks: Mutex::default(),
+            config,
+            store,
+            trees,
+            logs,
+            clock,
+            runtime,
+        });
+        shared.count_waiting().await?;
+        shared.begin_tasks();
+        Ok(Self { shared })
+    }
+
+    /// Makes `$LATEST` of a function what the deployment says. An unchanged one changes nothing.
+    pub async fn deploy(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        deployment: Deployment,
+    ) -> Result<Deployed, Error> {
+        self.shared.deploy(who, function, deployment).await
+    }
+
+    /// Records the loopback port on which the function's URL answers.
+    pub async fn set_url_port(&self, function: &FunctionId, port: u16) -> Result<(), Error> {
+        self.shared.set_url_port(function, port).await
+    }
+
+    /// Makes an immutable version of `$LATEST`; the last one again if nothing changed since.
+    pub async fn publish(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+    ) -> Result<VersionId, Error> {
+        self.shared.publish(who, function).await
+    }
+
+    /// Points an alias at one or two versions with weights that sum to one.
+    pub async fn promote(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        alias: &AliasName,
+        routes: Vec<(VersionId, f64)>,
+    ) -> Result<(), Error> {
+        self.shared.promote(who, function, alias, routes).await
+    }
+
+    /// Removes a function with its versions and aliases. Busy instances finish first.
+    pub async fn remove(&self, who: &Principal, function: &FunctionId) -> Result<(), Error> {
+        self.shared.remove(who, function).await
+    }
+
+    /// The version that a reference leads to; of an alias with two, the heavier.
+    pub fn find(&self, target: &FunctionRef) -> Result<Arc<FunctionView>, Error> {
+        let catalog = self.shared.catalog.load();
+        let version = catalog.get(&target.function)?.show(target)?;
+        Ok(Arc::clone(&version.view))
+    }
+
+    /// The function whose URL has this id.
+    pub fn find_url(&self, url_id: &str) -> Option<Arc<FunctionView>> {
+        let catalog = self.shared.catalog.load();
+        catalog
+            .by_url(url_id)
+            .map(|entry| Arc::clone(&entry.latest.view))
+    }
+
+    /// `$LATEST` of each of the account's functions, by region and name.
+    pub fn list(&self, account: &AccountId, region: Option<&Region>) -> Vec<Arc<FunctionView>> {
+        let catalog = self.shared.catalog.load();
+        let of = |view: &&Arc<FunctionView>| {
+            view.id.account == *account && region.is_none_or(|region| view.id.region == *region)
+        };
+        let views = catalog.entries().map(|entry| &entry.latest.view);
+        let mut views: Vec<_> = views.filter(of).cloned().collect();
+        views.sort_by(|a, b| a.id.cmp(&b.id));
+        views
+    }
+
+    /// Runs a function now. A caller that goes away does not end the invocation.
+    pub async fn invoke(&self, request: Invoke) -> Result<Execution, Error> {
+        invoke::begin(&self.shared, request)?.await
+    }
+
+    /// Accepts an event: once this resolves to `Ok` it is on disk and will come to an end, with
+    /// retries, over restarts.
+    pub async fn submit(&self, request: Invoke) -> Result<InvocationId, Error> {
+        self.shared.submit(request).await
+    }
+
+    /// What became of an accepted event; none where it was never accepted, is forgotten, or is
+    /// another account's.
+    pub async fn event(
+        &self,
+        who: &Principal,
+        id: &InvocationId,
+    ) -> Result<Option<EventView>, Error> {
+        self.shared.event(who, id).await
+    }
+
+    /// Tells of every change of the catalog; the value is its generation.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.generation.subscribe()
+    }
+
+    /// The function's live instances, of all versions.
+    pub fn instances(&self, function: &FunctionId) -> Vec<InstanceView> {
+        self.shared.instances.of(function)
+    }
+
+    /// The logs of functions; see [`Engine::log_key`].
+    pub fn logs(&self) -> &Logs {
+        &self.shared.logs
+    }
+
+    /// The stream that holds a function's log.
+    pub fn log_key(function: &FunctionId) -> String {
+        format!("{}/{}/{}", function.account, function.region, function.name)
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        let (instances, frozen) = self.shared.instances.count();
+        Stats {
+            instances,
+            frozen,
+            in_flight: self.shared.in_flight.count() as u64,
+            memory_mb: self.shared.instances.memory_mb(),
+            memory_mb_max: self.shared.instances.memory_mb_max,
+            functions: self.shared.catalog.load().len() as u64,
+            meter_dropped: self.shared.meter.dropped(),
+            ..self.shared.counters.read()
+        }
+    }
+
+    /// Takes nothing new, lets busy instances finish for up to `grace`, and stops them all.
+    pub async fn stop(&self, grace: Duration) {
+        self.shared.stop(grace).await;
+    }
+}
+
+impl Shared {
+    fn begin_tasks(self: &Arc<Self>) {
+        let meter = (
+            Arc::clone(&self.meter),
+            self.meter_log.clone(),
+            Arc::clone(&self.clock),
+        );
+        let tasks = [
+            tokio::spawn(idle::run(Arc::clone(&self.instances))),
+            tokio::spawn(deliver::run(Arc::clone(self))),
+            tokio::spawn(forget::run(Arc::clone(self))),
+            tokio::spawn(meter::run(meter.0, meter.1, meter.2)),
+        ];
+        self.tasks.lock().extend(tasks);
+    }
+}

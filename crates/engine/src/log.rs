@@ -1,0 +1,55 @@
+//! Carries what instances write into the log of their function.
+
+use model::{FunctionId, limit};
+use store::logs::Line;
+use store::{LogWriter, Logs};
+
+use crate::Engine;
+use crate::port::{LogEvent, LogSink};
+
+/// The log of one function, as its instances see it.
+#[derive(Debug)]
+pub(crate) struct FunctionLog {
+    writer: LogWriter,
+}
+
+impl FunctionLog {
+    pub(crate) fn new(logs: &Logs, function: &FunctionId) -> Self {
+        Self {
+            writer: logs.writer(&Engine::log_key(function)),
+        }
+    }
+}
+
+impl LogSink for FunctionLog {
+    fn write(&self, event: LogEvent) {
+        self.writer.append(vec![Line {
+            at_ms: event.at_ms,
+            platform: event.platform,
+            invocation: event.invocation.map(|id| id.as_str().into()),
+            text: cut(event.text),
+        }]);
+    }
+}
+
+/// The text, cut where it is longer than events of a log may be.
+fn cut(mut text: String) -> String {
+    if text.len() > limit::LOG_EVENT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(limit::LOG_EVENT_BYTES_MAX));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_events_are_cut_between_characters() {
+        assert_eq!(cut("short".into()), "short");
+        let long = cut("\u{e9}".repeat(limit::LOG_EVENT_BYTES_MAX));
+        assert_eq!(long.len(), limit::LOG_EVENT_BYTES_MAX);
+        let odd = cut(format!("x{}", "\u{e9}".repeat(limit::LOG_EVENT_BYTES_MAX)));
+        assert_eq!(odd.len(), limit::LOG_EVENT_BYTES_MAX - 1);
+    }
+}

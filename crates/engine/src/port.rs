@@ -1,0 +1,237 @@
+//! What the engine needs of the world: something that starts instances.
+//! Implementations translate; they decide nothing about placement, limits or retries.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use model::{
+    Execution, Fault, FunctionConfig, FunctionId, FunctionRef, InstanceId, InvocationId, Outcome,
+    VersionId,
+};
+
+/// Something a deployment should tell its author; it does not stop it.
+pub type Warning = String;
+
+/// Starts instances of functions.
+pub trait Runtime: Send + Sync + fmt::Debug + 'static {
+    /// Looks at a function before it is deployed: can it run here, and what should its author
+    /// know? `code` is the folder of the unpacked code.
+    fn examine<'a>(
+        &'a self,
+        config: &'a FunctionConfig,
+        code: &'a std::path::Path,
+    ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>>;
+
+    /// Starts an instance and has it initialise, within `order.init_timeout`.
+    fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>>;
+
+    /// The outcome of an invocation whose instance did not initialise within the function's own
+    /// timeout, in the form of its vendor; writes the invocation's log lines. `order` is that of
+    /// the last start that was tried.
+    fn timed_out(&self, call: &Call, order: &StartOrder) -> Execution {
+        let _ = call;
+        let seconds = order.init_timeout.as_secs();
+        let message = format!("initialisation took longer than {seconds} seconds");
+        Execution {
+            outcome: Outcome {
+                end: model::End::TimedOut,
+                payload: message.into(),
+            },
+            start: model::StartKind::Plain,
+            timings: model::Timings::default(),
+            billed: model::metering::billed(order.init_timeout, Duration::ZERO),
+            memory_used_mb: 0,
+            log_tail: None,
+        }
+    }
+}
+
+/// Why a function cannot run on this host, with what to do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct CannotRun {
+    /// In words for the function's author.
+    pub reason: String,
+}
+
+/// Everything an instance is started from.
+#[derive(Debug, Clone)]
+pub struct StartOrder {
+    /// The new instance's id.
+    pub instance: InstanceId,
+    /// Which function.
+    pub function: FunctionId,
+    /// Which version.
+    pub version: VersionId,
+    /// Its settings.
+    pub config: Arc<FunctionConfig>,
+    /// Folder of the unpacked code; immutable.
+    pub code: PathBuf,
+    /// Folders of the unpacked layers, in order; immutable.
+    pub layers: Vec<PathBuf>,
+    /// How long initialisation may take.
+    pub init_timeout: Duration,
+    /// Where its log goes.
+    pub log: Arc<dyn LogSink>,
+}
+
+/// A start that reached an end of its own.
+#[derive(Debug)]
+pub enum Started {
+    /// The instance is initialised and idle.
+    Ready {
+        /// The instance.
+        instance: Arc<dyn Instance>,
+        /// Time for sandbox and interpreter.
+        start: Duration,
+        /// Time for the function's own initialisation.
+        init: Duration,
+    },
+    /// The function failed to initialise; nothing of the instance is left.
+    Failed {
+        /// How, in the form of its vendor.
+        failed: Box<dyn FailedInit>,
+        /// Time until it failed.
+        init: Duration,
+    },
+    /// Initialisation took longer than `init_timeout`; nothing of the instance is left.
+    TimedOut,
+}
+
+/// A failed initialisation, which becomes the outcome of the invocation that waited for it.
+/// The vendor's error text may quote the invocation's id, which a start does not know.
+pub trait FailedInit: Send + Sync + fmt::Debug {
+    /// The outcome, and log lines of the invocation, for this invocation.
+    fn outcome(&self, call: &Call) -> Execution;
+}
+
+/// A start that failed through no fault of the function.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("start instance: {reason}")]
+pub struct StartError {
+    /// Ours, or busy where trying again later may help.
+    pub fault: StartFault,
+    /// What failed.
+    pub reason: String,
+}
+
+/// Whose fault a failed start is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartFault {
+    /// The platform's.
+    Ours,
+    /// The function's settings or code cannot run here.
+    Function,
+    /// No room now.
+    Busy,
+}
+
+impl StartError {
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match self.fault {
+            StartFault::Ours => Fault::Ours,
+            StartFault::Function => Fault::Function,
+            StartFault::Busy => Fault::Busy,
+        }
+    }
+}
+
+/// One request to run a function, as an instance gets it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The invocation's id.
+    pub id: InvocationId,
+    /// The function as the caller named it.
+    pub target: FunctionRef,
+    /// The version that runs.
+    pub version: VersionId,
+    /// JSON, passed through unread.
+    pub payload: Bytes,
+    /// Time left for the handler.
+    pub timeout: Duration,
+    /// Wall time at which it runs out, in milliseconds since the Unix epoch.
+    pub deadline_ms: u64,
+    /// Trace header of the caller (`Root=...;Parent=...;Sampled=...`).
+    pub trace: Option<String>,
+    /// Client context, as JSON text, where the caller gave one.
+    pub client_context: Option<String>,
+    /// Whether the last bytes of the log are wanted.
+    pub tail: bool,
+    /// Time spent before this instance was found, for the report.
+    pub waited: Waited,
+}
+
+/// What an invocation waited for before it reached its instance.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waited {
+    /// Time for a place.
+    pub queue: Duration,
+    /// Sandbox and interpreter; zero when warm.
+    pub start: Duration,
+    /// Initialisation, where this invocation is the one that pays for it.
+    pub init: Option<Duration>,
+    /// Where the instance came from; none means warm.
+    pub kind: Option<model::StartKind>,
+}
+
+/// One live sandbox holding an initialised function.
+pub trait Instance: Send + Sync + fmt::Debug {
+    /// Requests it can hold at once; one for Lambda.
+    fn slots(&self) -> u32;
+
+    /// Runs the function once. Ends by itself at `call.timeout`, with the instance gone.
+    /// Writes the invocation's log lines before it resolves.
+    fn invoke(&self, call: Call) -> BoxFuture<'_, Execution>;
+
+    /// Whether it can serve again. False once its process has ended or is to be ended.
+    fn is_alive(&self) -> bool;
+
+    /// Resolves when it is no longer alive, whatever the reason.
+    fn gone(&self) -> BoxFuture<'static, ()>;
+
+    /// Stops it from using any CPU. Only called while no request is in flight.
+    fn freeze(&self) -> BoxFuture<'_, ()>;
+
+    /// Undoes [`Instance::freeze`]. `invoke` thaws by itself.
+    fn thaw(&self) -> BoxFuture<'_, ()>;
+
+    /// Ends it and everything it started; resolves when nothing is left.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// Private memory it uses now, in bytes, where the host can tell.
+    fn memory_bytes(&self) -> Option<u64>;
+}
+
+/// Where an instance's log lines go. Never blocks: what there is no room for is dropped and
+/// counted.
+pub trait LogSink: Send + Sync + fmt::Debug {
+    /// Keeps one event of the log.
+    fn write(&self, event: LogEvent);
+}
+
+/// One event of a function's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEvent {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Whether the platform wrote it (START, END, REPORT) or the function.
+    pub platform: bool,
+    /// The invocation it belongs to, where one was running.
+    pub invocation: Option<InvocationId>,
+    /// Text without its line end; may hold several lines. Not necessarily UTF-8 at its source;
+    /// made so here.
+    pub text: String,
+}
+
+/// An outcome without an instance, for ends that the engine itself decides.
+pub fn fault_outcome(message: &str) -> Outcome {
+    Outcome {
+        end: model::End::Fault,
+        payload: Bytes::copy_from_slice(message.as_bytes()),
+    }
+}

@@ -1,0 +1,202 @@
+//! Starts one instance and hands what comes of it to whoever waits longest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Fault, StartKind, limit};
+
+use crate::Shared;
+use crate::catalog::{Folders, Revision};
+use crate::instance::Live;
+use crate::log::FunctionLog;
+use crate::pool::Placed;
+use crate::port::{StartError, StartFault, StartOrder, Started, Waited};
+
+/// Initialisation and handler of a function under a debugger: a person is slower than any limit.
+pub(crate) const INSPECT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A start under way. Whatever happens to it, whoever waits is told: a start that is dropped
+/// before its end has failed.
+struct Start {
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    ended: bool,
+}
+
+/// Starts an instance for a pool that counted the start, once those whose memory it takes over
+/// are gone.
+pub(crate) fn spawn(shared: &Arc<Shared>, live: Arc<Live>, stopping: Vec<Arc<Live>>) {
+    let start = Start {
+        shared: Arc::clone(shared),
+        live,
+        ended: false,
+    };
+    shared.instances.handle.spawn(start.run(stopping));
+}
+
+impl Start {
+    async fn run(mut self, stopping: Vec<Arc<Live>>) {
+        for live in stopping {
+            live.stopped().await;
+        }
+        let order = match self.order().await {
+            Ok(order) => order,
+            Err(error) => return self.not_started(Placed::CannotStart(error)),
+        };
+        let began = self.shared.clock.monotonic();
+        let started = self.shared.runtime.start(order.clone()).await;
+        match started {
+            Ok(Started::TimedOut) => self.again(order, began).await,
+            other => self.end(other, Duration::ZERO, &order, began),
+        }
+    }
+
+    /// Initialisation took too long. It is tried once more inside the invocation that waits for
+    /// it, within the function's own timeout.
+    async fn again(mut self, mut order: StartOrder, began: Duration) {
+        let pool = &self.live.revision.pool;
+        if pool.is_closed() && !pool.is_waited_for() {
+            let waited = Waited::default();
+            return self.not_started(Placed::TimedOut {
+                order: Box::new(order),
+                waited,
+            });
+        }
+        order.init_timeout = order.config.timeout;
+        let second = self.shared.clock.monotonic();
+        let started = self.shared.runtime.start(order.clone()).await;
+        let spent = self.shared.clock.monotonic().saturating_sub(second);
+        self.end(started, spent, &order, began);
+    }
+
+    fn end(
+        &mut self,
+        started: Result<Started, StartError>,
+        spent: Duration,
+        order: &StartOrder,
+        began: Duration,
+    ) {
+        let took = self.shared.clock.monotonic().saturating_sub(began);
+        let waited = |start, init| Waited {
+            queue: Duration::ZERO,
+            start,
+            init: Some(init),
+            kind: Some(StartKind::Plain),
+        };
+        match started {
+            Ok(Started::Ready {
+                instance,
+                start,
+                init,
+            }) => {
+                self.ended = true;
+                self.live.ready(instance, waited(start, init), spent);
+            }
+            Ok(Started::Failed { failed, init }) => {
+                let waited = waited(took.saturating_sub(init), init);
+                self.not_started(Placed::Failed { failed, waited });
+            }
+            Ok(Started::TimedOut) => {
+                let init = order.init_timeout;
+                let waited = waited(took.saturating_sub(init), init);
+                self.not_started(Placed::TimedOut {
+                    order: Box::new(order.clone()),
+                    waited,
+                });
+            }
+            Err(error) => {
+                if error.fault() == Fault::Ours {
+                    tracing::error!(function = %self.live.revision.function.name, %error, "start");
+                }
+                self.not_started(Placed::CannotStart(error));
+            }
+        }
+    }
+
+    fn not_started(&mut self, placed: Placed) {
+        self.ended = true;
+        if matches!(placed, Placed::Failed { .. } | Placed::TimedOut { .. }) {
+            self.shared.counters.start_failed();
+        }
+        // First its memory: whoever waited may come again at once.
+        self.live.forget();
+        self.live.revision.pool.not_started(placed);
+    }
+
+    async fn order(&self) -> Result<StartOrder, StartError> {
+        let revision = &self.live.revision;
+        let folders = self.shared.folders(revision).await?;
+        let config = Arc::clone(&revision.config);
+        Ok(StartOrder {
+            instance: self.live.id.clone(),
+            function: revision.function.clone(),
+            version: revision.version,
+            init_timeout: if config.inspect {
+                INSPECT_TIMEOUT
+            } else {
+                limit::INIT_TIMEOUT
+            },
+            config,
+            code: folders.code,
+            layers: folders.layers,
+            log: Arc::new(FunctionLog::new(&self.shared.logs, &revision.function)),
+        })
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        if !self.ended {
+            let reason = "the start was given up".to_owned();
+            let error = StartError {
+                fault: StartFault::Ours,
+                reason,
+            };
+            self.not_started(Placed::CannotStart(error));
+        }
+    }
+}
+
+impl Shared {
+    /// Where a revision's code is; looked for once.
+    async fn folders(&self, revision: &Arc<Revision>) -> Result<Folders, StartError> {
+        if let Some(folders) = revision.folders.read().clone() {
+            return Ok(folders);
+        }
+        let ours = |reason| StartError {
+            fault: StartFault::Ours,
+            reason,
+        };
+        let found = self.find_folders(revision.digests()).await;
+        let folders = found.map_err(|error| ours(error.to_string()))?;
+        *revision.folders.write() = Some(folders.clone());
+        Ok(folders)
+    }
+
+    /// The folders of stored trees: the code's first, then those of its layers.
+    pub(crate) async fn find_folders(
+        &self,
+        digests: Vec<model::Digest>,
+    ) -> Result<Folders, store::Error> {
+        let trees = Arc::clone(&self.trees);
+        let find = move || {
+            let mut paths = digests.iter().map(|digest| trees.path(digest.as_str()));
+            let missing = || store::Error::Missing {
+                digest: String::new(),
+            };
+            let code = paths.next().ok_or_else(missing)??;
+            Ok(Folders {
+                code,
+                layers: paths.collect::<Result<_, _>>()?,
+            })
+        };
+        let found = self.instances.handle.spawn_blocking(find).await;
+        found.unwrap_or_else(|error| {
+            let cause = error.to_string().into();
+            Err(store::Error::Broken {
+                doing: "find stored code".into(),
+                cause,
+            })
+        })
+    }
+}

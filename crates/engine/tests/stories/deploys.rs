@@ -1,0 +1,281 @@
+//! What deployments change, and what they leave alone.
+
+use engine::Error;
+use engine::verb::UrlSettings;
+use model::{AliasName, Fault, VersionId};
+
+use crate::clock::settle;
+use crate::world::{World, function, owner, reference};
+
+fn live() -> AliasName {
+    "live".parse().unwrap()
+}
+
+#[test]
+fn an_unchanged_deployment_changes_nothing() {
+    let world = World::new();
+    world.run(async {
+        let mut seen = world.engine().watch();
+        let first = world.deploy("hello", world.deployment(1)).await;
+        assert!(first.changed && seen.has_changed().unwrap());
+        seen.mark_unchanged();
+        world.invoke("hello", "").await.unwrap();
+        let again = world.deploy("hello", world.deployment(1)).await;
+        assert!(!again.changed && !seen.has_changed().unwrap());
+        assert_eq!(again.url, first.url);
+        assert_eq!(world.states("hello"), "idle", "its instance is kept");
+    });
+}
+
+#[test]
+fn busy_instances_finish_on_the_old_code() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let old = world.begin("hello", "hold").await;
+        let other = world.begin("hello", "hold").await;
+        let (instance, id) = world.runtime.held_calls().remove(0);
+        instance.release(&id, model::End::Replied);
+        settle().await;
+        assert_eq!(world.states("hello"), "busy idle");
+        world.deploy("hello", world.deployment(2)).await;
+        settle().await;
+        assert_eq!(world.states("hello"), "draining");
+        let new = world.invoke("hello", "").await.unwrap();
+        let order = world.runtime.orders().pop().unwrap();
+        assert_eq!(order.instance.as_str().as_bytes(), &new.outcome.payload[..]);
+        assert_eq!(order.config.code, world.code(2));
+        world.release_all().await;
+        assert!(old.await.unwrap().is_ok() && other.await.unwrap().is_ok());
+        assert_eq!(world.states("hello"), "idle");
+        assert_eq!(world.runtime.alive().len(), 1);
+    });
+}
+
+#[test]
+fn an_invocation_that_waits_for_the_old_code_gets_it() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world.runtime.hold_starts(true);
+        let waiting = world.begin("hello", "").await;
+        world.deploy("hello", world.deployment(2)).await;
+        world.runtime.end_start(crate::fake::StartAs::Ready);
+        assert!(waiting.await.unwrap().is_ok());
+        settle().await;
+        assert_eq!(world.states("hello"), "");
+    });
+}
+
+#[test]
+fn the_url_is_made_once() {
+    let mut world = World::new();
+    let id = world.run(async {
+        let url = world
+            .deploy("hello", world.deployment(1))
+            .await
+            .url
+            .unwrap();
+        assert_eq!(url.url_id.len(), 32);
+        assert!(
+            url.url_id
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        );
+        world
+            .engine()
+            .set_url_port(&function("hello"), 4567)
+            .await
+            .unwrap();
+        let mut deployment = world.deployment(2);
+        deployment.url = None;
+        assert_eq!(world.deploy("hello", deployment.clone()).await.url, None);
+        assert!(world.engine().find_url(&url.url_id).is_none());
+        deployment.url = Some(UrlSettings {
+            cors: Some(model::Cors::default()),
+        });
+        let again = world.deploy("hello", deployment).await.url.unwrap();
+        assert_eq!((&again.url_id, again.port), (&url.url_id, Some(4567)));
+        assert!(again.cors.is_some());
+        url.url_id
+    });
+    world.crash();
+    world.run(async {
+        let found = world.engine().find_url(&id).unwrap();
+        assert_eq!(found.url.as_ref().unwrap().port, Some(4567));
+        assert_eq!(
+            world.engine().list(&function("hello").account, None),
+            [found]
+        );
+        world.invoke("hello", "").await.unwrap();
+    });
+}
+
+#[test]
+fn versions_are_immutable_and_aliases_lead_to_them_by_weight() {
+    let mut world = World::new();
+    world.run(async {
+        let hello = function("hello");
+        world.function("hello").await;
+        let engine = world.engine();
+        let one = engine.publish(&owner(), &hello).await.unwrap();
+        assert_eq!(one, VersionId::Number(1));
+        assert_eq!(
+            engine.publish(&owner(), &hello).await.unwrap(),
+            one,
+            "nothing changed"
+        );
+        let mut second = world.deployment(2);
+        second.publish = true;
+        let two = world.deploy("hello", second.clone()).await;
+        assert_eq!((two.version, two.changed), (VersionId::Number(2), true));
+        let again = world.deploy("hello", second).await;
+        assert_eq!(
+            (again.version, again.changed),
+            (VersionId::Number(2), false)
+        );
+        assert_eq!(
+            engine.find(&reference("hello:1")).unwrap().config.code,
+            world.code(1)
+        );
+        assert_eq!(
+            engine.find(&reference("hello:2")).unwrap().config.code,
+            world.code(2)
+        );
+
+        let routes = vec![(VersionId::Number(2), 0.9), (VersionId::Number(1), 0.1)];
+        engine
+            .promote(&owner(), &hello, &live(), routes)
+            .await
+            .unwrap();
+        let mut ran = [0; 2];
+        for _ in 0..300 {
+            world.invoke("hello:live", "").await.unwrap();
+        }
+        for instance in world.runtime.alive() {
+            let served = instance.served.load(std::sync::atomic::Ordering::SeqCst);
+            ran[usize::from(instance.order.version == VersionId::Number(2))] += served;
+        }
+        assert!(
+            (10..60).contains(&ran[0]) && ran[0] + ran[1] == 300,
+            "{ran:?}"
+        );
+    });
+    world.crash();
+    world.run(async {
+        let view = world.engine().find(&reference("hello:live")).unwrap();
+        assert_eq!(view.version, VersionId::Number(2));
+        assert_eq!(view.versions, [VersionId::Number(1), VersionId::Number(2)]);
+        assert_eq!(view.aliases.len(), 1);
+        world.invoke("hello:1", "").await.unwrap();
+    });
+}
+
+#[test]
+fn routes_that_make_no_sense_are_refused() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let engine = world.engine();
+        let one = engine.publish(&owner(), &function("hello")).await.unwrap();
+        let latest = VersionId::Latest;
+        for routes in [
+            vec![],
+            vec![(one, 0.5)],
+            vec![(one, f64::NAN)],
+            vec![(one, 0.5), (one, 0.5)],
+            vec![(one, 0.5), (latest, 0.5)],
+            vec![(VersionId::Number(9), 1.0)],
+            vec![(one, 0.2), (one, 0.3), (one, 0.5)],
+        ] {
+            let promoted = engine
+                .promote(&owner(), &function("hello"), &live(), routes)
+                .await;
+            assert_eq!(promoted.unwrap_err().fault(), Fault::Caller);
+        }
+    });
+}
+
+#[test]
+fn what_cannot_run_is_refused_and_changes_nothing() {
+    let world = World::new();
+    world.run(async {
+        let (owner, hello) = (owner(), function("hello"));
+        let deploy = |deployment| world.engine().deploy(&owner, &hello, deployment);
+        let mut wrong = world.deployment(1);
+        wrong.config.memory_mb = 1;
+        assert!(matches!(deploy(wrong).await, Err(Error::Invalid(_))));
+        let mut missing = world.deployment(1);
+        missing.config.code.digest = model::Digest::from_bytes([7; 32]);
+        assert!(matches!(
+            deploy(missing).await,
+            Err(Error::CodeMissing { .. })
+        ));
+        let mut odd = world.deployment(1);
+        odd.config.handler = "odd.handler".into();
+        odd.config.memory_mb = 10_240;
+        assert_eq!(deploy(odd).await.unwrap().warnings.len(), 2);
+        world.engine().remove(&owner, &hello).await.unwrap();
+        world.runtime.refuse("no interpreter");
+        assert!(matches!(
+            deploy(world.deployment(1)).await,
+            Err(Error::CannotRun(_))
+        ));
+        let stranger = model::Principal::Account("123456789012".parse().unwrap());
+        let denied = world
+            .engine()
+            .deploy(&stranger, &hello, world.deployment(1))
+            .await;
+        assert!(matches!(denied, Err(Error::Denied { .. })));
+        assert!(world.engine().list(&hello.account, None).is_empty());
+    });
+}
+
+#[test]
+fn a_removed_function_is_gone_with_its_instances_and_versions() {
+    let mut world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world
+            .engine()
+            .publish(&owner(), &function("hello"))
+            .await
+            .unwrap();
+        world.invoke("hello:1", "").await.unwrap();
+        let busy = world.begin("hello", "hold").await;
+        world
+            .engine()
+            .remove(&owner(), &function("hello"))
+            .await
+            .unwrap();
+        assert!(matches!(
+            world.invoke("hello", "").await,
+            Err(Error::NotFound { .. })
+        ));
+        world.release_all().await;
+        assert!(busy.await.unwrap().is_ok());
+        assert!(world.runtime.alive().is_empty());
+        let gone = world.engine().remove(&owner(), &function("hello")).await;
+        assert!(matches!(gone, Err(Error::NotFound { .. })));
+        // Deployed again, it begins anew.
+        world.function("hello").await;
+        let one = world
+            .engine()
+            .publish(&owner(), &function("hello"))
+            .await
+            .unwrap();
+        assert_eq!(one, VersionId::Number(1));
+        world
+            .engine()
+            .remove(&owner(), &function("hello"))
+            .await
+            .unwrap();
+    });
+    world.crash();
+    assert!(
+        world
+            .engine()
+            .list(&function("hello").account, None)
+            .is_empty()
+    );
+}

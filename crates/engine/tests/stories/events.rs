@@ -1,0 +1,249 @@
+//! Accepted events: each comes to one end, whatever happens on the way.
+
+use std::time::Duration;
+
+use engine::verb::EventState;
+use engine::{Error, ThrottleReason};
+use model::{End, InvocationId};
+use store::Store;
+
+use crate::clock::settle;
+use crate::fake::StartAs;
+use crate::world::{World, function, owner, request};
+
+async fn submit(world: &World, payload: &'static str) -> InvocationId {
+    let id = world
+        .engine()
+        .submit(request("hello", payload))
+        .await
+        .unwrap();
+    settle().await;
+    id
+}
+
+async fn state(world: &World, id: &InvocationId) -> (EventState, u32) {
+    let view = world.engine().event(&owner(), id).await.unwrap().unwrap();
+    (view.state, view.attempts)
+}
+
+async fn dead_letters(world: &World) -> Vec<String> {
+    let letters = world
+        .store
+        .list("dead_letters", "", None, 100)
+        .await
+        .unwrap();
+    letters
+        .into_iter()
+        .map(|letter| String::from_utf8_lossy(&letter.value).into_owned())
+        .collect()
+}
+
+#[test]
+fn an_event_is_run_once_and_its_end_can_be_found() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "{}").await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        let stats = world.engine().stats();
+        assert_eq!((stats.events_accepted, stats.events_succeeded), (1, 1));
+        let stranger = model::Principal::Account("123456789012".parse().unwrap());
+        assert_eq!(world.engine().event(&stranger, &id).await.unwrap(), None);
+        world
+            .clock
+            .advance(Duration::from_secs(14 * 24 * 60 * 60))
+            .await;
+        assert_eq!(
+            world.engine().event(&owner(), &id).await.unwrap(),
+            None,
+            "forgotten"
+        );
+        assert_eq!(world.store.depth("ended_events").await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_failing_event_is_tried_after_one_and_two_minutes_and_then_given_up() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "fail").await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 1));
+        world.clock.advance(Duration::from_millis(59_998)).await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 1));
+        world.clock.advance(Duration::from_millis(2)).await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 2));
+        world.clock.advance(Duration::from_secs(119)).await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 2));
+        world.clock.advance(Duration::from_secs(1)).await;
+        assert_eq!(state(&world, &id).await, (EventState::DeadLettered, 3));
+        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        let letters = dead_letters(&world).await;
+        assert!(
+            letters.len() == 1 && letters[0].contains(r#""payload":"fail""#),
+            "{letters:?}"
+        );
+        assert_eq!(
+            world.runtime.orders().len(),
+            1,
+            "one instance failed three times"
+        );
+    });
+}
+
+#[test]
+fn a_refusal_is_no_attempt_of_the_functions() {
+    let world = World::with(1, |config| config.account_concurrency = 1);
+    world.run(async {
+        world.function("hello").await;
+        let busy = world.begin("hello", "hold").await;
+        let id = submit(&world, "fail").await;
+        for _ in 0..5 {
+            world.clock.advance(Duration::from_secs(20)).await;
+        }
+        let (_, refused) = state(&world, &id).await;
+        assert!(refused >= 4, "{refused}");
+        world.release_all().await;
+        busy.await.unwrap().unwrap();
+        world.clock.advance(Duration::from_secs(100)).await;
+        assert_eq!(state(&world, &id).await.0, EventState::Accepted);
+        world.clock.advance(Duration::from_secs(400)).await;
+        let (end, attempts) = state(&world, &id).await;
+        assert_eq!((end, attempts), (EventState::DeadLettered, refused + 3));
+    });
+}
+
+#[test]
+fn what_is_never_run_expires() {
+    let world = World::new();
+    world.run(async {
+        let mut deployment = world.deployment(1);
+        deployment.reserved_concurrency = Some(0);
+        world.deploy("hello", deployment).await;
+        let id = submit(&world, "{}").await;
+        world.clock.advance(Duration::from_secs(6 * 60 * 60)).await;
+        let view = world.engine().event(&owner(), &id).await.unwrap().unwrap();
+        assert_eq!(view.state, EventState::Expired);
+        assert_eq!(
+            view.reason.unwrap(),
+            Error::Throttled {
+                reason: ThrottleReason::ReservedConcurrency,
+            }
+            .to_string()
+        );
+        assert_eq!(dead_letters(&world).await.len(), 1);
+    });
+}
+
+#[test]
+fn an_accepted_event_outlives_the_process() {
+    let mut world = World::new();
+    let id = world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "hold").await;
+        assert_eq!(world.runtime.held_calls().len(), 1);
+        id
+    });
+    world.crash();
+    world.run(async {
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 0));
+        world.clock.advance(Duration::from_secs(30)).await;
+        world
+            .wait_for(|| world.runtime.held_calls().len() == 1)
+            .await;
+        let (instance, call) = world.runtime.held_calls().remove(0);
+        assert_eq!(call, id.to_string(), "under the same id");
+        instance.release(&call, End::Replied);
+        settle().await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 2));
+    });
+}
+
+#[test]
+fn an_event_that_kills_the_platform_does_not_kill_it_for_ever() {
+    let mut world = World::new();
+    let id = world.run(async {
+        world.function("hello").await;
+        submit(&world, "hold").await
+    });
+    for _ in 0..3 {
+        world.crash();
+        world.run(async {
+            world.clock.advance(Duration::from_secs(30)).await;
+            world
+                .wait_for(|| world.runtime.held_calls().len() == 1)
+                .await;
+        });
+    }
+    world.crash();
+    world.run(async {
+        world.clock.advance(Duration::from_secs(30)).await;
+        let view = world.engine().event(&owner(), &id).await.unwrap().unwrap();
+        assert_eq!(view.state, EventState::DeadLettered);
+        assert!(view.reason.unwrap().contains("the platform ended"));
+    });
+}
+
+#[test]
+fn a_long_delivery_keeps_its_event() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "hold").await;
+        world.clock.advance(Duration::from_secs(600)).await;
+        assert_eq!(
+            world.runtime.held_calls().len(),
+            1,
+            "nobody else took it over"
+        );
+        world.release_all().await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+    });
+}
+
+#[test]
+fn events_of_a_removed_function_become_dead_letters() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "fail").await;
+        world
+            .engine()
+            .remove(&owner(), &function("hello"))
+            .await
+            .unwrap();
+        world.clock.advance(Duration::from_secs(60)).await;
+        assert_eq!(state(&world, &id).await, (EventState::DeadLettered, 2));
+        let refused = world.engine().submit(request("hello", "")).await;
+        assert!(matches!(refused, Err(Error::NotFound { .. })));
+    });
+}
+
+#[test]
+fn a_fault_of_the_platform_is_tried_again_soon_and_does_not_count() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world.runtime.starts_end(StartAs::CannotStart);
+        let id = submit(&world, "{}").await;
+        world.runtime.starts_end(StartAs::Ready);
+        world.clock.advance(Duration::from_secs(1)).await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 2));
+    });
+}
+
+#[test]
+fn an_id_that_a_door_uses_twice_is_one_event() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let mut request = request("hello", "{}");
+        request.id = Some(InvocationId::from_random([7; 16]));
+        let first = world.engine().submit(request.clone()).await.unwrap();
+        settle().await;
+        assert_eq!(world.engine().submit(request).await.unwrap(), first);
+        settle().await;
+        assert_eq!(world.engine().stats().events_succeeded, 1);
+    });
+}

@@ -1,0 +1,15 @@
+//! What the engine promises, told over a memory store, a clock that stands still and instances
+//! that do as they are told.
+
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
+mod clock;
+mod deploys;
+mod events;
+mod fake;
+mod idle;
+mod limits;
+mod pools;
+mod simulation;
+mod stops;
+mod world;

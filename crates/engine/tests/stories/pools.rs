@@ -1,0 +1,223 @@
+//! Where an invocation runs.
+
+use std::sync::atomic::Ordering;
+
+use engine::Error;
+use model::{End, Fault, StartKind};
+
+use crate::clock::settle;
+use crate::fake::StartAs;
+use crate::world::World;
+
+#[test]
+fn one_instance_serves_one_after_the_other() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let cold = world.invoke("hello", "").await.unwrap();
+        assert_eq!(cold.start, StartKind::Plain);
+        assert_eq!(cold.timings.init.as_millis(), 5);
+        let warm = world.invoke("hello", "").await.unwrap();
+        assert_eq!(warm.start, StartKind::Warm);
+        assert_eq!(warm.timings.init.as_millis(), 0);
+        assert_eq!(
+            cold.outcome.payload, warm.outcome.payload,
+            "the same instance"
+        );
+        assert_eq!(world.runtime.orders().len(), 1);
+    });
+}
+
+#[test]
+fn the_most_recently_used_instance_is_used_again() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let first = world.begin("hello", "hold").await;
+        let second = world.begin("hello", "hold").await;
+        let calls = world.runtime.held_calls();
+        assert_eq!(calls.len(), 2);
+        calls[1].0.release(&calls[1].1, End::Replied);
+        let last = {
+            settle().await;
+            calls[0].0.release(&calls[0].1, End::Replied);
+            settle().await;
+            calls[0].0.order.instance.to_string()
+        };
+        for _ in 0..3 {
+            let execution = world.invoke("hello", "").await.unwrap();
+            assert_eq!(execution.outcome.payload, last);
+        }
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        assert_eq!(world.states("hello"), "idle idle");
+    });
+}
+
+#[test]
+fn whichever_comes_first_serves_and_the_other_is_parked() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let first = world.begin("hello", "hold").await;
+        world.runtime.hold_starts(true);
+        let second = world.begin("hello", "").await;
+        assert_eq!(world.states("hello"), "busy starting");
+        world.release_all().await;
+        let served = second.await.unwrap().unwrap();
+        assert_eq!(
+            served.start,
+            StartKind::Warm,
+            "by the instance that came back"
+        );
+        first.await.unwrap().unwrap();
+
+        // Nobody waits for the start any more, so the next in need does, and starts no other.
+        let busy = world.begin("hello", "hold").await;
+        let third = world.begin("hello", "").await;
+        assert_eq!(world.runtime.starting(), 1);
+        world.release_all().await;
+        assert_eq!(third.await.unwrap().unwrap().start, StartKind::Warm);
+        busy.await.unwrap().unwrap();
+        world.runtime.end_start(StartAs::Ready);
+        settle().await;
+        assert_eq!(world.states("hello"), "idle idle");
+        let parked = world.invoke("hello", "").await.unwrap();
+        assert_eq!(parked.start, StartKind::Parked);
+        assert_eq!(parked.timings.init.as_millis(), 0);
+        assert_eq!(
+            world.invoke("hello", "").await.unwrap().start,
+            StartKind::Warm
+        );
+    });
+}
+
+#[test]
+fn an_instance_that_dies_is_never_used_again() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world.invoke("hello", "").await.unwrap();
+        world.runtime.alive()[0].die();
+        // Found dead at the checkout, before anybody told.
+        let again = world.invoke("hello", "").await.unwrap();
+        assert_eq!(again.start, StartKind::Plain);
+        world.runtime.alive()[0].die();
+        settle().await;
+        assert_eq!(world.states("hello"), "", "removed as it died");
+        let crashed = world.invoke("hello", "crash").await.unwrap();
+        assert_eq!(crashed.outcome.end, End::Crashed);
+        settle().await;
+        assert_eq!(world.states("hello"), "");
+        assert_eq!(world.engine().stats().memory_mb, 0);
+    });
+}
+
+#[test]
+fn a_caller_that_goes_away_ends_nothing() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let running = world.begin("hello", "hold").await;
+        running.abort();
+        settle().await;
+        assert_eq!(world.states("hello"), "busy");
+        world.release_all().await;
+        assert_eq!(world.states("hello"), "idle");
+        assert_eq!(world.runtime.alive()[0].served.load(Ordering::SeqCst), 1);
+        assert_eq!(world.engine().stats().in_flight, 0);
+
+        // Nor while it still waits for its instance.
+        world.runtime.alive()[0].die();
+        world.runtime.hold_starts(true);
+        let starting = world.begin("hello", "").await;
+        starting.abort();
+        settle().await;
+        world.runtime.end_start(StartAs::Ready);
+        settle().await;
+        assert_eq!(world.runtime.alive()[0].served.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn an_instance_with_slots_takes_as_many_requests() {
+    let world = World::new();
+    world.run(async {
+        world.runtime.slots.store(3, Ordering::SeqCst);
+        world.function("hello").await;
+        let mut running = Vec::new();
+        for _ in 0..4 {
+            running.push(world.begin("hello", "hold").await);
+        }
+        assert_eq!(world.runtime.instances().len(), 2);
+        world.release_all().await;
+        for running in running {
+            running.await.unwrap().unwrap();
+        }
+        assert_eq!(world.states("hello"), "idle idle");
+    });
+}
+
+#[test]
+fn a_failed_initialisation_is_the_outcome_of_who_waited() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world.runtime.starts_end(StartAs::Failed);
+        let failed = world.invoke("hello", "").await.unwrap();
+        assert_eq!(failed.outcome.end, End::Failed);
+        assert_eq!(&failed.outcome.payload[..], b"init failed");
+        world.runtime.starts_end(StartAs::CannotStart);
+        let error = world.invoke("hello", "").await.unwrap_err();
+        assert!(matches!(error, Error::CannotStart(_)), "{error}");
+        assert_eq!(error.fault(), Fault::Ours);
+        assert_eq!(world.engine().stats().memory_mb, 0);
+        world.runtime.starts_end(StartAs::Ready);
+        world.invoke("hello", "").await.unwrap();
+    });
+}
+
+#[test]
+fn a_slow_initialisation_is_tried_again_within_the_functions_timeout() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world.runtime.hold_starts(true);
+        let running = world.begin("hello", "").await;
+        world.runtime.end_start(StartAs::TimedOut);
+        settle().await;
+        let timeouts: Vec<u64> = world
+            .runtime
+            .orders()
+            .iter()
+            .map(|order| order.init_timeout.as_secs())
+            .collect();
+        assert_eq!(timeouts, [10, 3]);
+        world.runtime.end_start(StartAs::TimedOut);
+        assert_eq!(running.await.unwrap().unwrap().outcome.end, End::TimedOut);
+
+        let running = world.begin("hello", "").await;
+        world.runtime.end_start(StartAs::TimedOut);
+        settle().await;
+        world.runtime.end_start(StartAs::Ready);
+        assert_eq!(running.await.unwrap().unwrap().outcome.end, End::Replied);
+    });
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn zz_bench() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        for round in 0..4 {
+            let t = std::time::Instant::now();
+            for _ in 0..100_000 {
+                world.invoke("hello", "").await.unwrap();
+            }
+            eprintln!("round {round}: {:?} per invoke", t.elapsed() / 100_000);
+            world.clock.advance(std::time::Duration::from_secs(1)).await;
+        }
+        eprintln!("{:?}", world.engine().stats());
+    });
+}
