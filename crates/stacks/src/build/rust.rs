@@ -1,0 +1,103 @@
+//! Rust: `cargo build --release`, with everything it makes in the cache; the program becomes
+//! `bootstrap`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::cache::Key;
+use super::tool::{self, Tool};
+use super::{Build, Package, Source};
+use crate::environment::read_bounded;
+use crate::error::Error;
+
+impl Build<'_> {
+    pub(super) async fn rust(
+        &mut self,
+        source: &Path,
+        binary: Option<&str>,
+    ) -> Result<Package, Error> {
+        let own = Package::of(Source::of(source)?.without("/target/"));
+        let key = Key::new("rust").add(binary.unwrap_or_default());
+        let key = self.digest(key, &own).await?.finish();
+        // Sources elsewhere are in no digest; cargo itself knows whether they have changed.
+        let alone = !read_bounded(&source.join("Cargo.toml"))?.contains("path")
+            && source.join("Cargo.lock").is_file();
+        if alone && let Some(ready) = self.cache.ready("rust", &key) {
+            return Ok(Package::of(Source::built(ready)));
+        }
+        let (cache, folder) = (self.cache.clone(), source.to_owned());
+        let target = self
+            .off_thread(move || cache.workshop("rust", &folder))
+            .await?;
+        let program = self.compile_program(source, binary, &target.folder).await?;
+        let key = if alone {
+            key
+        } else {
+            Key::new("rust").add(&key).file(&program)?.finish()
+        };
+        self.keep_bootstrap(&program, &key)
+    }
+
+    async fn compile_program(
+        &mut self,
+        source: &Path,
+        binary: Option<&str>,
+        target: &Path,
+    ) -> Result<PathBuf, Error> {
+        let cargo = tool::find("cargo").ok_or_else(|| {
+            self.missing("cargo", "install Rust, for example with rustup (rustup.rs)")
+        })?;
+        self.progress.phase("cargo build --release");
+        let mut run = Tool::new(&cargo, source)
+            .args([
+                "build",
+                "--release",
+                "--message-format=json-render-diagnostics",
+                "--color=never",
+            ])
+            .env("CARGO_TARGET_DIR", target)
+            .stdout_is_data()
+            .advice("mend what the compiler names");
+        if source.join("Cargo.lock").is_file() {
+            run = run.args(["--locked"]);
+        }
+        if let Some(binary) = binary {
+            run = run.args(["--bin", binary]);
+        }
+        let messages = self.run(run).await?;
+        let mut programs: Vec<PathBuf> = messages
+            .iter()
+            .filter_map(|line| executable(line))
+            .collect();
+        match (programs.pop(), programs.as_slice()) {
+            (Some(program), []) => Ok(program),
+            (Some(_), _) => Err(self.problem(
+                "the package makes several programs; say which in a template.yaml: \
+                 Metadata: {BuildMethod: rust-cargolambda, BuildProperties: {Binary: NAME}}",
+            )),
+            (None, _) => Err(self.problem("the package makes no program; it needs a src/main.rs")),
+        }
+    }
+
+    fn keep_bootstrap(&self, program: &Path, key: &str) -> Result<Package, Error> {
+        if let Some(ready) = self.cache.ready("rust", key) {
+            return Ok(Package::of(Source::built(ready)));
+        }
+        let stage = self.cache.stage("rust", key)?;
+        let bootstrap = stage.path().join("bootstrap");
+        fs::copy(program, &bootstrap).map_err(Error::io("copy", program))?;
+        Ok(Package::of(Source::built(stage.keep()?)))
+    }
+}
+
+/// The program that one of cargo's messages says was made.
+fn executable(line: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let made = message.get("reason")?.as_str()? == "compiler-artifact";
+    let kinds = message.get("target")?.get("kind")?.as_array()?;
+    let program = kinds.iter().any(|kind| kind.as_str() == Some("bin"));
+    let path = message.get("executable")?.as_str()?;
+    (made && program).then(|| PathBuf::from(path))
+}

@@ -1,0 +1,487 @@
+//! Builds with stand-ins for the tools of other ecosystems, so that none needs a network.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Mutex;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::project::{Options, read};
+
+/// A project, a cache, and a folder of stand-ins.
+struct Bench {
+    _temporary: tempfile::TempDir,
+    root: PathBuf,
+    phases: Mutex<Vec<String>>,
+}
+
+impl Progress for Bench {
+    fn phase(&self, text: &str) {
+        self.phases.lock().unwrap().push(text.to_owned());
+    }
+    fn line(&self, text: &str) {
+        self.phases.lock().unwrap().push(format!("  {text}"));
+    }
+}
+
+/// Installs one module into what follows `--target`; fails on a requirement named `broken`.
+const PYTHON: &str = r#"#!/bin/sh
+case "$*" in
+  "-m pip --version") exit 0 ;;
+  "-m pip install"*)
+    case "$*" in *broken*) echo "no such package"; exit 1 ;; esac
+    while [ "$1" != --target ]; do shift; done
+    echo "installing"; echo "import this" > "$2/dep.py" ;;
+esac
+"#;
+
+/// Installs one module, or runs the script `build`, which is a shell command here.
+const NPM: &str = r#"#!/bin/sh
+case "$1" in
+  ci|install) mkdir -p node_modules/dep && echo '{}' > node_modules/dep/package.json ;;
+  run) sh ./build.sh ;;
+esac
+"#;
+
+impl Bench {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().canonicalize().unwrap();
+        let bench = Self {
+            root,
+            _temporary: temporary,
+            phases: Mutex::default(),
+        };
+        bench.program("python", PYTHON);
+        bench.program("npm", NPM);
+        fs::create_dir(bench.root.join("fn")).unwrap();
+        files
+            .iter()
+            .for_each(|(name, text)| bench.write(name, text));
+        bench
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        let path = self.root.join("bin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.root.join("fn").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    async fn build(&self) -> Result<Built, Error> {
+        let options = Options::new(
+            "000000000000".parse().unwrap(),
+            "us-east-1".parse().unwrap(),
+        );
+        let project = read(&self.root.join("fn"), &options)?;
+        let program = self.root.join("bin").join("python");
+        let host = Host {
+            cache: self.root.join("cache"),
+            interpreter: Arc::new(move |_| Some(program.clone())),
+            clock: Arc::new(store::SystemClock::new()),
+        };
+        build(&project.functions[0], &host, self).await
+    }
+
+    /// What was built, what was done for it, and what was warned of.
+    async fn shown(&self) -> String {
+        let shown = match self.build().await {
+            Ok(built) => {
+                let files = built.code.files().unwrap();
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|file| file.path.display().to_string())
+                    .collect();
+                format!(
+                    "{} {}\n{:?}\n",
+                    built.handler,
+                    files.join(" "),
+                    built.warnings
+                )
+            }
+            Err(error) => format!("{error}\n"),
+        };
+        let phases = std::mem::take(&mut *self.phases.lock().unwrap());
+        let text = shown
+            + &phases
+                .iter()
+                .map(|phase| format!("{phase}\n"))
+                .collect::<String>();
+        // The name of the folder that is being filled is new each time.
+        let text = text.split_inclusive(' ').map(|word| {
+            if word.contains("/builds/.") {
+                "STAGE "
+            } else {
+                word
+            }
+        });
+        text.collect::<String>()
+            .replace(&self.root.display().to_string(), "ROOT")
+    }
+
+    async fn check(&self, expected: Expect) {
+        expected.assert_eq(&self.shown().await);
+    }
+
+    /// Everything in the project's own folder.
+    fn own_files(&self) -> BTreeSet<PathBuf> {
+        let package = Package::of(Source::built(self.root.join("fn")));
+        package
+            .files()
+            .unwrap()
+            .into_iter()
+            .map(|file| file.path)
+            .collect()
+    }
+}
+
+const PY: &str = "def handler(event, context): pass";
+const JS: &str = "exports.handler = 1";
+
+#[tokio::test]
+async fn nothing_to_install_is_nothing_to_do() {
+    let bench = Bench::new(&[
+        ("app.py", PY),
+        ("requirements.txt", "# none\n"),
+        ("__pycache__/app.pyc", ""),
+        (".env", "AA=1"),
+        ("notes.md", ""),
+        (".dayflyignore", "*.md"),
+    ]);
+    bench
+        .check(expect![[r#"
+        app.handler app.py requirements.txt
+        []
+    "#]])
+        .await;
+    Bench::new(&[
+        ("index.js", JS),
+        ("package.json", r#"{"type": "commonjs"}"#),
+    ])
+    .check(expect![[r#"
+        index.handler index.js package.json
+        []
+    "#]])
+    .await;
+}
+
+#[tokio::test]
+async fn python_dependencies_are_installed_once() {
+    let bench = Bench::new(&[
+        ("app.py", PY),
+        ("requirements.txt", "-r more.txt\n"),
+        ("more.txt", "dep"),
+    ]);
+    bench
+        .check(expect![[r#"
+        app.handler app.py dep.py more.txt requirements.txt
+        []
+        pip install
+          installing
+        compile modules
+    "#]])
+        .await;
+    bench.write("app.py", "def handler(event, context): return 2");
+    bench
+        .check(expect![[r#"
+        app.handler app.py dep.py more.txt requirements.txt
+        []
+    "#]])
+        .await;
+    bench.write("more.txt", "dep==2");
+    bench
+        .check(expect![[r#"
+        app.handler app.py dep.py more.txt requirements.txt
+        []
+        pip install
+          installing
+        compile modules
+    "#]])
+        .await;
+}
+
+#[tokio::test]
+async fn pyproject_names_dependencies_too() {
+    let project = "[project]\ndependencies = ['dep>=1']";
+    Bench::new(&[("app.py", PY), ("pyproject.toml", project)])
+        .check(expect![[r#"
+        app.handler app.py dep.py pyproject.toml
+        []
+        pip install
+          installing
+        compile modules
+    "#]])
+        .await;
+    let broken = "[project]\ndependencies = ['broken']";
+    Bench::new(&[("app.py", PY), ("pyproject.toml", broken)]).check(expect![[r#"
+        build fn: `python -m pip install --no-input --disable-pip-version-check --progress-bar off --no-warn-script-location --no-compile --target STAGE broken` ended with status 1
+            no such package
+        mend the requirements, or the connection to the package index; wheels for this Python and platform spare a compiler
+        pip install
+          no such package
+    "#]]).await;
+    let poetry = "[tool.poetry.dependencies]\npython = '^3.10'\ndep = '1'";
+    Bench::new(&[("app.py", PY), ("pyproject.toml", poetry)]).check(expect![[r#"
+        build fn: the dependencies under [tool.poetry] in pyproject.toml are in a form that pip does not read; write them with `poetry export -o requirements.txt`, or list them under [project]
+    "#]]).await;
+}
+
+#[tokio::test]
+async fn node_dependencies_are_installed_beside_the_source() {
+    let bench = Bench::new(&[
+        ("index.js", JS),
+        ("package.json", r#"{"dependencies": {"dep": "1"}}"#),
+        ("package-lock.json", "{}"),
+    ]);
+    let before = bench.own_files();
+    bench
+        .check(expect![[r#"
+        index.handler index.js node_modules/dep/package.json package-lock.json package.json
+        []
+        npm ci
+    "#]])
+        .await;
+    bench
+        .check(expect![[r#"
+        index.handler index.js node_modules/dep/package.json package-lock.json package.json
+        []
+    "#]])
+        .await;
+    assert_eq!(bench.own_files(), before);
+}
+
+#[tokio::test]
+async fn a_node_modules_that_fits_is_used_as_it_is() {
+    let lock = r#"{"packages": {"": {}, "node_modules/dep": {"version": "1.0.0"}, "node_modules/x": {"dev": true}}}"#;
+    let bench = Bench::new(&[
+        ("index.js", JS),
+        ("package.json", r#"{"dependencies": {"dep": "1"}}"#),
+        ("package-lock.json", lock),
+        ("node_modules/dep/package.json", "{}"),
+        ("node_modules/.package-lock.json", lock),
+    ]);
+    bench.check(expect![[r#"
+        index.handler index.js node_modules/.package-lock.json node_modules/dep/package.json package-lock.json package.json
+        []
+    "#]]).await;
+    bench.write("package-lock.json", &lock.replace("1.0.0", "2.0.0"));
+    bench
+        .check(expect![[r#"
+        index.handler index.js node_modules/dep/package.json package-lock.json package.json
+        []
+        npm ci
+    "#]])
+        .await;
+    bench.program("npm", "#!/bin/sh\necho offline; exit 1");
+    bench.write("package-lock.json", &lock.replace("1.0.0", "3.0.0"));
+    bench.check(expect![[r#"
+        index.handler index.js node_modules/.package-lock.json node_modules/dep/package.json package-lock.json package.json
+        ["ROOT/fn: node_modules is used as it is, as installing afresh failed: build fn: `npm ci --omit=dev` ended with status 1\n    offline\nmend package.json or its lock file, or the connection to the registry"]
+        npm ci
+          offline
+    "#]]).await;
+}
+
+#[tokio::test]
+async fn a_build_script_runs_in_a_copy() {
+    let manifest = r#"{"scripts": {"build": "it"}, "devDependencies": {"dep": "1"}}"#;
+    let bench = Bench::new(&[
+        ("index.ts", "export const handler = 1"),
+        ("package.json", manifest),
+        (
+            "build.sh",
+            "mkdir dist && cp index.ts dist/index.js && ls node_modules",
+        ),
+    ]);
+    let before = bench.own_files();
+    bench
+        .check(expect![[r#"
+        dist/index.handler build.sh dist/index.js index.ts package.json
+        []
+        npm install
+        npm run build
+          dep
+    "#]])
+        .await;
+    bench
+        .check(expect![[r#"
+        dist/index.handler build.sh dist/index.js index.ts package.json
+        []
+    "#]])
+        .await;
+    bench.write("build.sh", "echo nothing made");
+    bench.check(expect![[r#"
+        build fn: the build script ran, but made no index.js, .mjs or .cjs, nor one in dist, build, out, lib; name the handler in a template.yaml
+        npm run build
+          nothing made
+    "#]]).await;
+    assert_eq!(bench.own_files(), before);
+}
+
+#[tokio::test]
+async fn typescript_is_bundled_by_the_project_s_own_esbuild() {
+    let esbuild =
+        "#!/bin/sh\nfor a; do case $a in --outfile=*) echo bundled > ${a#--outfile=};; esac; done";
+    let bench = Bench::new(&[
+        ("index.ts", "export const handler = 1"),
+        ("lib/more.ts", ""),
+        ("data.json", "{}"),
+        (
+            "package.json",
+            r#"{"type": "module", "devDependencies": {"esbuild": "0.28.0"}}"#,
+        ),
+        ("node_modules/.bin/esbuild", esbuild),
+    ]);
+    let program = bench.root.join("fn/node_modules/.bin/esbuild");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    bench
+        .check(expect![[r#"
+        index.handler data.json index.mjs
+        []
+        esbuild
+    "#]])
+        .await;
+    bench
+        .check(expect![[r#"
+        index.handler data.json index.mjs
+        []
+    "#]])
+        .await;
+}
+
+#[tokio::test]
+async fn templates_bring_inline_code_layers_and_makefiles() {
+    let template = r#"
+Resources:
+  Shared:
+    Type: AWS::Serverless::LayerVersion
+    Metadata: {BuildMethod: python3.12}
+    Properties: {ContentUri: layer}
+  Fn:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: python3.12, Handler: index.handler, InlineCode: "x = 1", Layers: [!Ref Shared]}
+"#;
+    let bench = Bench::new(&[
+        ("template.yaml", template),
+        ("layer/shared.py", ""),
+        ("layer/requirements.txt", "dep"),
+    ]);
+    bench
+        .check(expect![[r#"
+        index.handler index.py
+        []
+        pip install
+          installing
+        compile modules
+    "#]])
+        .await;
+    let built = bench.build().await.unwrap();
+    let files = built.layers[0].files().unwrap();
+    let files: Vec<_> = files
+        .iter()
+        .map(|file| file.path.display().to_string())
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "python/dep.py",
+            "python/requirements.txt",
+            "python/shared.py"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_rust_program_becomes_bootstrap() {
+    let template = r#"
+Resources:
+  Fn:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: provided.al2023}
+"#;
+    let bench = Bench::new(&[
+        ("template.yaml", template),
+        (
+            "Cargo.toml",
+            "[package]\nname = 'one'\nedition = '2024'\n[workspace]\n",
+        ),
+        (
+            "Cargo.lock",
+            "version = 4\n[[package]]\nname = 'one'\nversion = '0.0.0'\n",
+        ),
+        ("src/main.rs", "fn main() {}"),
+    ]);
+    let before = bench.own_files();
+    let built = bench.build().await.unwrap();
+    assert_eq!(built.code.files().unwrap()[0].path, Path::new("bootstrap"));
+    assert_eq!(bench.own_files(), before);
+    bench.phases.lock().unwrap().clear();
+    bench
+        .check(expect![[r#"
+        bootstrap bootstrap
+        []
+    "#]])
+        .await;
+    bench.write("src/main.rs", "fn main() { nonsense }");
+    let error = bench.build().await.unwrap_err().to_string();
+    assert!(error.contains("cannot find value `nonsense`"), "{error}");
+}
+
+#[tokio::test]
+async fn what_runs_too_long_or_talks_too_much_is_bounded() {
+    let bench = Bench::new(&[("app.py", PY), ("requirements.txt", "dep")]);
+    let talk = "#!/bin/sh\ncase $3 in --version) exit 0;; esac\nfor i in $(seq 1000); do printf \"\\033[31mline $i\\033[0m\\r\\n\"; done; exit 3";
+    bench.program("python", talk);
+    let error = bench.build().await.unwrap_err().to_string();
+    assert!(
+        error.lines().count() < 40 && error.contains("line 1000") && !error.contains('\u{1b}'),
+        "{error}"
+    );
+    assert!(error.contains("ended with status 3"), "{error}");
+}
+
+#[test]
+fn a_later_folder_replaces_files_of_an_earlier_one() {
+    let temporary = tempfile::tempdir().unwrap();
+    for (folder, text) in [("a", "old"), ("b", "new")] {
+        fs::create_dir(temporary.path().join(folder)).unwrap();
+        fs::write(temporary.path().join(folder).join("same"), text).unwrap();
+    }
+    let source = |name: &str| Source::built(temporary.path().join(name));
+    let package = Package {
+        sources: vec![source("a"), source("b")],
+    };
+    let files = package.files().unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(fs::read_to_string(&files[0].from).unwrap(), "new");
+}
+
+#[test]
+fn the_cache_keeps_what_was_used_last() {
+    let temporary = tempfile::tempdir().unwrap();
+    let cache = Cache::new(temporary.path());
+    drop(cache.stage("kind", "given-up").unwrap());
+    assert_eq!(cache.ready("kind", "given-up"), None);
+    let first = cache.stage("kind", "0").unwrap().keep().unwrap();
+    assert_eq!(cache.stage("kind", "0").unwrap().keep().unwrap(), first);
+    for key in 1..130 {
+        cache
+            .stage("kind", &key.to_string())
+            .unwrap()
+            .keep()
+            .unwrap();
+        assert!(cache.ready("kind", "0").is_some());
+    }
+    let kept = fs::read_dir(temporary.path().join("builds/kind"))
+        .unwrap()
+        .count();
+    assert!(kept <= 101, "{kept}");
+}

@@ -1,0 +1,185 @@
+//! TypeScript: the project's own build script, or else one bundle by esbuild, which is the
+//! project's own where it has one and is fetched once where it has none.
+
+use std::path::{Path, PathBuf};
+
+use model::Runtime;
+
+use super::cache::Key;
+use super::node::{Manifest, Modules};
+use super::tool::{self, Tool};
+use super::{Build, Package, Source};
+use crate::error::Error;
+use crate::project::FunctionPlan;
+
+/// The release that is fetched where the project names none.
+const ESBUILD_VERSION: &str = "0.28.2";
+const EXTENSIONS: &[&str] = &["ts", "mts", "cts", "tsx"];
+/// Gives ES modules the `require` that bundled CommonJS dependencies ask for.
+const BANNER: &str = "import{createRequire as dayflyRequire}from\"node:module\";globalThis.require??=dayflyRequire(import.meta.url);";
+
+impl Build<'_> {
+    pub(super) async fn typescript(
+        &mut self,
+        plan: &FunctionPlan,
+        entry: Option<&str>,
+    ) -> Result<(Package, String), Error> {
+        let source = plan.source.as_path();
+        let manifest = Manifest::read(source)?;
+        if manifest.build_script() {
+            return self.scripted(plan, &manifest).await;
+        }
+        let (file, export) = plan
+            .handler
+            .rsplit_once('.')
+            .unwrap_or((&plan.handler, "handler"));
+        let entry = self.entry(source, file, entry)?;
+        let modules = self.modules(source, &manifest, plan.runtime).await?;
+        let own = Package::of(Source::of(source)?.without("node_modules/"));
+        let key = Key::new("esbuild")
+            .add(ESBUILD_VERSION)
+            .add(&plan.runtime.to_string())
+            .add(file);
+        let key = self.digest(key.add(&entry), &own).await?;
+        let key = manifest.lock_key(key)?.finish();
+        let built = match self.cache.ready("esbuild", &key) {
+            Some(ready) => ready,
+            None => {
+                self.bundle(plan, &manifest, &modules, (&entry, file), &key)
+                    .await?
+            }
+        };
+        let mut own = Source::of(source)?;
+        if !matches!(modules, Modules::Own) {
+            own = own.without("/node_modules/");
+        }
+        let mut sources = match modules {
+            Modules::Installed(folder) => vec![Source::built(folder)],
+            Modules::None | Modules::Own => Vec::new(),
+        };
+        // The runtime must find the bundle and not its source.
+        for pattern in [
+            "/package.json",
+            "/package-lock.json",
+            "/tsconfig.json",
+            "*.ts",
+            "*.mts",
+            "*.cts",
+            "*.tsx",
+        ] {
+            own = own.without(pattern);
+        }
+        sources.extend([own, Source::built(built)]);
+        Ok((Package { sources }, format!("{file}.{export}")))
+    }
+
+    /// The source file of a handler, relative to the folder.
+    fn entry(&self, source: &Path, file: &str, named: Option<&str>) -> Result<String, Error> {
+        let stripped = ["dist/", "build/", "out/", "lib/"]
+            .iter()
+            .find_map(|folder| file.strip_prefix(folder));
+        let stems = std::iter::once(file).chain(stripped);
+        let stems = stems.flat_map(|stem| [stem.to_owned(), format!("src/{stem}")]);
+        let files = stems.flat_map(|stem| {
+            EXTENSIONS
+                .iter()
+                .map(move |extension| format!("{stem}.{extension}"))
+        });
+        let mut candidates = named.map(str::to_owned).into_iter().chain(files);
+        candidates
+            .find(|candidate| source.join(candidate).is_file())
+            .ok_or_else(|| {
+                self.problem(format!(
+                    "there is no {file}.ts, as the handler has it, in {}",
+                    source.display()
+                ))
+            })
+    }
+
+    async fn bundle(
+        &mut self,
+        plan: &FunctionPlan,
+        manifest: &Manifest,
+        modules: &Modules,
+        (entry, file): (&str, &str),
+        key: &str,
+    ) -> Result<PathBuf, Error> {
+        let source = plan.source.as_path();
+        let esbuild = self.esbuild(source, manifest, plan.runtime).await?;
+        let stage = self.cache.stage("esbuild", key)?;
+        let module = entry.ends_with(".mts") || (manifest.is_module() && !entry.ends_with(".cts"));
+        let (format, extension) = if module {
+            ("esm", "mjs")
+        } else {
+            ("cjs", "cjs")
+        };
+        let target = match plan.runtime {
+            Runtime::Node { major } => format!("node{major}"),
+            _ => "node20".to_owned(),
+        };
+        let outfile = stage.path().join(format!("{file}.{extension}"));
+        let mut run = Tool::new(&esbuild, source)
+            .args([entry, "--bundle", "--platform=node", "--sourcemap", "--log-level=warning", "--color=false"])
+            .args(["--loader:.node=copy".to_owned(), format!("--format={format}"), format!("--target={target}")])
+            .args([format!("--outfile={}", outfile.display())])
+            .advice("mend the source file that it names; what cannot be bundled needs a `build` script of yours");
+        if module {
+            run = run.args([format!("--banner:js={BANNER}")]);
+        }
+        // The runtime brings the SDK; a project that wants its own names it.
+        for package in ["aws-sdk", "@aws-sdk/*", "@smithy/*"] {
+            if !manifest.names_package(package) {
+                run = run.args([format!("--external:{package}")]);
+            }
+        }
+        if let Modules::Installed(folder) = modules {
+            run = run.env("NODE_PATH", folder.join("node_modules"));
+        }
+        self.progress.phase("esbuild");
+        self.run(run).await?;
+        stage.keep()
+    }
+
+    async fn esbuild(
+        &mut self,
+        source: &Path,
+        manifest: &Manifest,
+        runtime: Runtime,
+    ) -> Result<PathBuf, Error> {
+        let bin = Path::new("node_modules").join(".bin").join("esbuild");
+        let own = source.join(&bin);
+        if tool::is_program(&own) {
+            return Ok(own);
+        }
+        let version = manifest.version_of("esbuild").unwrap_or(ESBUILD_VERSION);
+        let key = Key::new("tool").add("esbuild").add(version).finish();
+        if let Some(ready) = self.cache.ready("tool", &key) {
+            return Ok(ready.join(bin));
+        }
+        let interpreter = (self.host.interpreter)(runtime);
+        let npm = tool::find_beside(interpreter.as_deref(), "npm").ok_or_else(|| {
+            self.missing(
+                "npm",
+                "install Node.js, which brings it, or give the project a node_modules with esbuild",
+            )
+        })?;
+        let stage = self.cache.stage("tool", &key)?;
+        self.progress.phase(&format!("fetch esbuild {version}"));
+        let run = Tool::new(&npm, stage.path())
+            .args([
+                "install",
+                "--no-save",
+                "--no-package-lock",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                ".",
+            ])
+            .args([format!("esbuild@{version}")])
+            .advice(
+                "esbuild is fetched once; connect to the registry, or install it in the project",
+            );
+        self.run(run).await?;
+        Ok(stage.keep()?.join(bin))
+    }
+}

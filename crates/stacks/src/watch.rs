@@ -1,0 +1,180 @@
+//! Which paths matter to a project, so that a change is answered with the least work.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::ignore::Ignore;
+use crate::project::{BuildKind, DECIDING, FunctionPlan};
+
+/// Which files a project depends on.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    folder: PathBuf,
+    sources: Vec<Watched>,
+    manifests: Vec<PathBuf>,
+    grows: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Watched {
+    folder: PathBuf,
+    ignore: Ignore,
+    function: usize,
+    /// Whether the folder is a function by the files in it, and not by a template.
+    decides: bool,
+}
+
+/// What a change of a path means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relevant {
+    /// Read the project again: what its functions are may have changed.
+    Project,
+    /// Build these functions again; they are named by their place in the project's list.
+    Functions(Vec<usize>),
+}
+
+impl Watch {
+    pub(crate) fn new(
+        folder: &Path,
+        functions: &[FunctionPlan],
+        manifests: Vec<PathBuf>,
+        grows: bool,
+    ) -> Result<Self, Error> {
+        let templated = manifests
+            .iter()
+            .any(|file| crate::template::is_template(file));
+        let mut sources = Vec::new();
+        for (function, plan) in functions.iter().enumerate() {
+            let layers = plan.layers.iter().map(|layer| &layer.source);
+            let code =
+                Some(&plan.source).filter(|_| !matches!(plan.build, BuildKind::Inline { .. }));
+            for source in code.into_iter().chain(layers) {
+                sources.push(Watched {
+                    ignore: Ignore::of(source)?.and("node_modules/"),
+                    folder: source.clone(),
+                    function,
+                    decides: !templated,
+                });
+            }
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            sources,
+            manifests,
+            grows,
+        })
+    }
+
+    /// The folders to watch with all that is in them; none lies in another.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let parents = self
+            .manifests
+            .iter()
+            .filter_map(|file| file.parent())
+            .map(Path::to_owned);
+        let mut roots: Vec<PathBuf> = vec![self.folder.clone()];
+        roots.extend(self.sources.iter().map(|source| source.folder.clone()));
+        roots.extend(parents.filter(|parent| !parent.starts_with(&self.folder)));
+        roots.sort();
+        roots.dedup();
+        let all = roots.clone();
+        roots.retain(|root| {
+            !all.iter()
+                .any(|other| root != other && root.starts_with(other))
+        });
+        roots
+    }
+
+    /// Whether a folder is worth watching or looking into: false for what is left out of every
+    /// package, such as `node_modules`, `target` and `.git`.
+    pub fn enters(&self, folder: &Path) -> bool {
+        if self.folder.starts_with(folder)
+            || self.manifests.iter().any(|file| file.starts_with(folder))
+        {
+            return true;
+        }
+        let mut known = self
+            .sources
+            .iter()
+            .filter(|source| folder.starts_with(&source.folder))
+            .peekable();
+        if known.peek().is_some() {
+            return known.any(|source| source.takes(folder, true));
+        }
+        self.sources
+            .iter()
+            .any(|source| source.folder.starts_with(folder))
+            || (self.grows
+                && folder.parent() == Some(&self.folder)
+                && !is_hidden(folder.file_name()))
+    }
+
+    /// What a change of this path means; none if it means nothing.
+    pub fn relevant(&self, path: &Path) -> Option<Relevant> {
+        if self.manifests.iter().any(|file| file == path) || path == self.folder {
+            return Some(Relevant::Project);
+        }
+        let mut functions = Vec::new();
+        let mut known = false;
+        for source in self
+            .sources
+            .iter()
+            .filter(|source| path.starts_with(&source.folder))
+        {
+            known = true;
+            if source.is_deciding(path) {
+                return Some(Relevant::Project);
+            }
+            if source.takes(path, false) && !functions.contains(&source.function) {
+                functions.push(source.function);
+            }
+        }
+        if !known && self.may_add_function(path) {
+            return Some(Relevant::Project);
+        }
+        (!functions.is_empty()).then_some(Relevant::Functions(functions))
+    }
+
+    /// A folder appears beside the functions, or an entry file in such a folder.
+    fn may_add_function(&self, path: &Path) -> bool {
+        let Some(parent) = path.parent().filter(|_| self.grows) else {
+            return false;
+        };
+        let beside = parent == self.folder && !is_hidden(path.file_name());
+        let within = parent.parent() == Some(&self.folder)
+            && !is_hidden(parent.file_name())
+            && path.file_name().is_some_and(is_deciding_name);
+        beside || within
+    }
+}
+
+impl Watched {
+    fn takes(&self, path: &Path, is_folder: bool) -> bool {
+        let relative = path.strip_prefix(&self.folder);
+        relative.is_ok_and(|relative| !self.ignore.is_within_ignored(relative, is_folder))
+    }
+
+    fn is_deciding(&self, path: &Path) -> bool {
+        let named = || path.file_name().is_some_and(is_deciding_name);
+        // `.env` beside the code matters to functions of templates too.
+        let env = path.file_name() == Some(OsStr::new(".env"));
+        path == self.folder
+            || (path.parent() == Some(&self.folder) && (env || (self.decides && named())))
+    }
+}
+
+fn is_deciding_name(name: &OsStr) -> bool {
+    DECIDING.iter().any(|deciding| name == OsStr::new(deciding))
+}
+
+fn is_hidden(name: Option<&OsStr>) -> bool {
+    name.is_none_or(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with('.')
+            || matches!(
+                name.as_ref(),
+                "node_modules" | "target" | "venv" | "__pycache__"
+            )
+    })
+}
