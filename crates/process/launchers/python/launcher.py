@@ -1,0 +1,675 @@
+"""Runs a Python handler for the platform: takes invocations as frames from an inherited socket
+and answers them there. Keeps to the programming model of AWS Lambda; standard library only, and
+as little of that as it can: what an import costs, every cold start pays.
+
+The frames are described in `contract/lambda/frame.rs`.
+"""
+
+import builtins
+import os
+import sys
+import time
+from _struct import Struct
+
+SOCKET = 3
+VERSION = 1
+HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL, LOG = range(1, 12)
+FLAG_TOO_LARGE = 1
+FRAME_BYTES_MAX = 256 * 1024
+RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100
+CREDIT_BYTES_INITIAL = 8 * 1024 * 1024
+NOBODY = bytes(16)
+HEADER = Struct("<IBBH16s")
+
+# Stands for a line end inside one record of the log. It occurs in no UTF-8 text, so that what a
+# function prints is never taken for it.
+RECORD_NEWLINE = b"\xff"
+NO_BREAK_SPACE = "\u00a0"
+
+
+class Fault(Exception):
+    """A failure of the programming model's own, with the type that callers see."""
+
+    def __init__(self, error_type, message, trace=None):
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.trace = trace
+
+
+class Hangup(BaseException):
+    """The platform closed its end: there is nobody left to work for."""
+
+
+# --- frames ---------------------------------------------------------------------------------
+
+_pending = bytearray()
+_credit = 0
+
+
+def _fill():
+    try:
+        data = os.read(SOCKET, 65536)
+    except OSError:
+        raise Hangup
+    if not data:
+        raise Hangup
+    _pending.extend(data)
+
+
+def _read_frame():
+    """The next frame: kind, flags, id and payload."""
+    while len(_pending) < 24:
+        _fill()
+    size, version, kind, flags, ident = HEADER.unpack_from(_pending)
+    if version != VERSION:
+        raise Hangup
+    end = 24 + size
+    while len(_pending) < end:
+        _fill()
+    payload = bytes(_pending[24:end])
+    del _pending[:end]
+    return kind, flags, ident, payload
+
+
+def _write(data):
+    try:
+        written = os.write(SOCKET, data)
+        if written < len(data):
+            rest = memoryview(data)[written:]
+            while rest:
+                rest = rest[os.write(SOCKET, rest) :]
+    except OSError:
+        raise Hangup
+
+
+def _send(kind, ident, payload, flags=0):
+    _write(HEADER.pack(len(payload), VERSION, kind, flags, ident) + payload)
+
+
+def _send_body(kind, ident, body):
+    """Sends a body that may be larger than one frame; `kind` is the last frame's."""
+    global _credit
+    if len(body) <= FRAME_BYTES_MAX:
+        return _send(kind, ident, body)
+    start = 0
+    while len(body) - start > FRAME_BYTES_MAX:
+        while _credit < FRAME_BYTES_MAX:
+            _take_credit(_read_frame())
+        _credit -= FRAME_BYTES_MAX
+        _send(DATA, ident, body[start : start + FRAME_BYTES_MAX])
+        start += FRAME_BYTES_MAX
+    _send(kind, ident, body[start:])
+
+
+def _take_credit(frame):
+    global _credit
+    kind, _, _, payload = frame
+    if kind == CREDIT:
+        _credit += int.from_bytes(payload[:4], "little")
+
+
+def _next_invocation():
+    """Waits for an invocation: its id, its head and its body."""
+    global _credit
+    _credit = CREDIT_BYTES_INITIAL
+    if not _pending:
+        # Nearly always one read brings all of it.
+        _fill()
+        data = bytes(_pending)
+        if len(data) >= 48:
+            size, _, kind, _, ident = HEADER.unpack_from(data)
+            end = 24 + size
+            if kind == INVOKE and len(data) >= end + 24:
+                size, _, kind, _, _ = HEADER.unpack_from(data, end)
+                if kind == END and len(data) == end + 24 + size:
+                    _pending.clear()
+                    return ident, _decode(data[24:end].decode()), data[end + 24 :]
+    while True:
+        kind, _, ident, payload = _read_frame()
+        if kind == INVOKE:
+            break
+    head = payload
+    body = b""
+    while True:
+        kind, _, other, payload = _read_frame()
+        if other != ident:
+            continue
+        if kind == END:
+            break
+        if kind == DATA:
+            body += payload
+    return ident, _decode(head.decode()), body + payload
+
+
+# --- JSON -----------------------------------------------------------------------------------
+# The package `json` costs as much to import as the interpreter costs to start, so the parts of
+# it that are written in C are used directly while everything goes well. It has the last word on
+# everything unusual.
+
+_ascii = os.environ.get("AWS_EXECUTION_ENV", "").rpartition(".")[2] in ("8", "9", "10", "11")
+_salt = "\0" + os.urandom(8).hex()
+_decimals = []
+
+
+def _plain(value):
+    """What the encoder does not know: numbers of any precision, and bytes as text."""
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        if value.is_nan():
+            return float("nan")
+        _decimals.append(str(value))
+        return "%s%d\0" % (_salt, len(_decimals) - 1)
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    raise TypeError("Object of type %s is not JSON serializable" % value.__class__.__name__)
+
+
+class _Rules:
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = {
+        "-Infinity": float("-inf"),
+        "Infinity": float("inf"),
+        "NaN": float("nan"),
+    }.__getitem__
+    memo = {}
+
+
+try:
+    import _json
+
+    _scan = _json.make_scanner(_Rules)
+    _quote = _json.encode_basestring_ascii if _ascii else _json.encode_basestring
+
+    def _new_encoder():
+        return _json.make_encoder({}, _plain, _quote, None, ": ", ", ", False, False, True)
+
+    _encoder = _new_encoder()
+except (ImportError, AttributeError, TypeError):
+    _scan = _encoder = None
+
+
+def _decode(text):
+    text = text.strip(" \t\r\n")
+    if _scan is not None:
+        try:
+            value, end = _scan(text, 0)
+            if end == len(text):
+                return value
+        except (StopIteration, ValueError):
+            pass
+    import json
+
+    return json.loads(text)
+
+
+def _encode(value):
+    global _encoder
+    try:
+        if _encoder is not None:
+            try:
+                text = "".join(_encoder(value, 0))
+            except BaseException:
+                # It remembers what it was inside of, to find circles.
+                _encoder = _new_encoder()
+                raise
+        else:
+            import json
+
+            text = json.dumps(value, default=_plain, ensure_ascii=_ascii)
+        if _decimals:
+            quote = '"%s%d\\u0000"'
+            salt = "\\u0000" + _salt[1:]
+            for index, digits in enumerate(_decimals):
+                text = text.replace(quote % (salt, index), digits, 1)
+        return text.encode("utf-8")
+    finally:
+        if _decimals:
+            _decimals.clear()
+
+
+# --- log ------------------------------------------------------------------------------------
+
+_request_id = None
+_tenant_id = None
+_log_json = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+_log_level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+if _log_level == "TRACE":
+    _log_level = "DEBUG"
+
+
+def _write_record(text):
+    """Writes one record as one event of the log, in order with what was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    data = text.rstrip("\n").encode("utf-8", "replace").replace(b"\n", RECORD_NEWLINE) + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+class LogSink:
+    """Where log records go."""
+
+    def log(self, message, frame_type=None):
+        _write_record(message)
+
+
+class _LoggingHook:
+    """Configures the package `logging` as soon as somebody imports it, and not before: half of
+    all functions never do."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        from _frozen_importlib_external import PathFinder
+
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None:
+            return None
+        spec.loader = _LoggingLoader(spec.loader)
+        return spec
+
+
+class _LoggingLoader:
+    def __init__(self, loader):
+        self.loader = loader
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        _configure_logging(module)
+
+
+def _configure_logging(logging):
+    class LambdaLoggerFilter(logging.Filter):
+        def filter(self, record):
+            record.aws_request_id = _request_id or ""
+            record.tenant_id = _tenant_id
+            return True
+
+    class LambdaLoggerHandler(logging.Handler):
+        def __init__(self):
+            super().__init__()
+            self.log_sink = LogSink()
+
+        def emit(self, record):
+            self.log_sink.log(self.format(record))
+
+    logging.Formatter.converter = time.gmtime
+    handler = LambdaLoggerHandler()
+    if _log_json:
+        handler.setFormatter(_json_formatter(logging))
+    else:
+        layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
+        handler.setFormatter(logging.Formatter(layout, "%Y-%m-%dT%H:%M:%S"))
+    handler.addFilter(LambdaLoggerFilter())
+    root = logging.getLogger()
+    if _log_level in logging._nameToLevel:
+        root.setLevel(_log_level)
+    root.addHandler(handler)
+
+
+def _json_formatter(logging):
+    import json
+
+    inherent = set(vars(logging.makeLogRecord({})))
+    inherent |= {"message", "asctime", "taskName", "aws_request_id", "tenant_id"}
+    encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+    class JsonFormatter(logging.Formatter):
+        def format(self, record):
+            level = min(50, max(0, record.levelno)) // 10 * 10
+            raw = isinstance(record.msg, dict) and not record.args
+            fields = {
+                "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
+                "level": logging.getLevelName(level),
+                "message": record.msg if raw else record.getMessage(),
+                "logger": record.name,
+            }
+            if record.exc_info:
+                import traceback
+
+                kind, value, trace = record.exc_info
+                fields["stackTrace"] = traceback.format_tb(trace) if trace else None
+                fields["errorType"] = kind.__name__ if kind else None
+                fields["errorMessage"] = str(value) if value is not None else None
+            fields["requestId"] = record.aws_request_id
+            if record.exc_info:
+                place = (record.pathname, record.funcName, record.lineno)
+                fields["location"] = "%s:%s:%s" % place
+            fields["tenantId"] = record.tenant_id
+            for name, value in vars(record).items():
+                if name not in inherent and name not in fields:
+                    fields[name] = value
+            return encode({key: value for key, value in fields.items() if value is not None})
+
+    return JsonFormatter()
+
+
+def _log_error(error):
+    if _log_json:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = {"timestamp": stamp, "level": "ERROR"}
+        record.update(error)
+        _write_record(_encode(record).decode("utf-8", "replace"))
+        return
+    words = ["[ERROR]"]
+    if error["errorType"]:
+        words.append(error["errorType"] + (":" if error["errorMessage"] else ""))
+    if error["errorMessage"]:
+        words.append(error["errorMessage"])
+    lines = [" ".join(words), "Traceback (most recent call last):"]
+    for entry in error["stackTrace"]:
+        for line in entry.splitlines() or [""]:
+            bare = line.lstrip(" ")
+            lines.append(NO_BREAK_SPACE * (len(line) - len(bare)) + bare)
+    _write_record("\n".join(lines))
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+def _error(error_type, message, trace, request_id=""):
+    return {
+        "errorMessage": message or "",
+        "errorType": error_type or "",
+        "requestId": request_id,
+        "stackTrace": trace or [],
+    }
+
+
+def _error_of(value, request_id=""):
+    """An exception in the form that callers see, without the frames of this file."""
+    if isinstance(value, Fault):
+        return _error(value.error_type, value.message, value.trace, request_id)
+    import traceback
+
+    frames = traceback.extract_tb(value.__traceback__)
+    start = 0
+    while start < len(frames) and frames[start].filename == _error_of.__code__.co_filename:
+        start += 1
+    if start == len(frames):
+        start = 0
+    frames = [(f.filename, f.lineno, f.name, f.line) for f in frames[start:]]
+    trace = traceback.format_list(frames)
+    return _error(type(value).__name__, str(value), trace, request_id)
+
+
+# --- context --------------------------------------------------------------------------------
+
+
+class _Record:
+    """An object with a fixed set of fields, read from a dictionary."""
+
+    __slots__ = ()
+
+    def __init__(self, values):
+        for field in self.__slots__:
+            setattr(self, field, values.get(field))
+
+    def __repr__(self):
+        fields = ",".join("%s=%s" % (name, getattr(self, name)) for name in self.__slots__)
+        return "%s([%s])" % (self.__class__.__name__, fields)
+
+
+class Client(_Record):
+    """The mobile application behind the call."""
+
+    __slots__ = (
+        "installation_id",
+        "app_title",
+        "app_version_name",
+        "app_version_code",
+        "app_package_name",
+    )
+
+
+class ClientContext(_Record):
+    """What the caller sent as client context."""
+
+    __slots__ = ("custom", "env", "client")
+
+    def __init__(self, values):
+        super().__init__(values)
+        if self.client is not None:
+            self.client = Client(self.client)
+
+
+class CognitoIdentity(_Record):
+    """Who the caller is to Amazon Cognito."""
+
+    __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
+
+    def __init__(self, values):
+        self.cognito_identity_id = values.get("cognitoIdentityId")
+        self.cognito_identity_pool_id = values.get("cognitoIdentityPoolId")
+
+
+# What is the same in every context.
+_fixed = {}
+
+
+def _fix_context():
+    get = os.environ.get
+    _fixed["log_group_name"] = get("AWS_LAMBDA_LOG_GROUP_NAME")
+    _fixed["log_stream_name"] = get("AWS_LAMBDA_LOG_STREAM_NAME")
+    _fixed["function_name"] = get("AWS_LAMBDA_FUNCTION_NAME")
+    _fixed["memory_limit_in_mb"] = get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    _fixed["function_version"] = get("AWS_LAMBDA_FUNCTION_VERSION")
+
+
+class LambdaContext:
+    """The second argument of a handler."""
+
+    def __init__(self, head):
+        self.__dict__.update(_fixed)
+        self.aws_request_id = head["id"]
+        self.invoked_function_arn = head["arn"]
+        self.tenant_id = head.get("tenant_id")
+        self._trace_fields = {}
+        self.client_context = None
+        client = _parse_header(head.get("client_context"), "Client Context")
+        if isinstance(client, dict):
+            fields = client.pop("w3c", None)
+            if isinstance(fields, dict):
+                names = ("traceparent", "tracestate", "baggage")
+                texts = {n: fields[n] for n in names if isinstance(fields.get(n), str)}
+                self._trace_fields = texts
+            self.client_context = ClientContext(client)
+        identity = _parse_header(head.get("cognito_identity"), "Cognito Identity")
+        self.identity = CognitoIdentity(identity or {})
+        self._epoch_deadline_time_in_ms = head["deadline_ms"]
+
+    def get_remaining_time_in_millis(self):
+        """Milliseconds until the invocation is ended."""
+        return max(0, self._epoch_deadline_time_in_ms - int(time.time() * 1000))
+
+    def w3c(self):
+        """The W3C trace context that came with the call."""
+        return dict(self._trace_fields)
+
+    def log(self, message):
+        """Writes one record to the log."""
+        _write_record(str(message))
+
+    def __repr__(self):
+        names = (
+            "aws_request_id",
+            "log_group_name",
+            "log_stream_name",
+            "function_name",
+            "memory_limit_in_mb",
+            "function_version",
+            "invoked_function_arn",
+            "client_context",
+            "identity",
+            "tenant_id",
+        )
+        fields = ",".join("%s=%s" % (name, getattr(self, name)) for name in names)
+        return "LambdaContext([%s])" % fields
+
+
+def _parse_header(text, name):
+    if not text:
+        return None
+    try:
+        return _decode(text)
+    except Exception as error:
+        kind = "Runtime.LambdaContextUnmarshalError"
+        raise Fault(kind, "Unable to parse %s JSON: %s" % (name, error))
+
+
+# --- handler --------------------------------------------------------------------------------
+
+
+def _load_handler(handler):
+    module_name, dot, function_name = handler.rpartition(".")
+    if not dot:
+        reason = "not enough values to unpack (expected 2, got 1)"
+        raise Fault("Runtime.MalformedHandlerName", "Bad handler '%s': %s" % (handler, reason))
+    if module_name.split(".")[0] in sys.builtin_module_names:
+        message = "Cannot use built-in module %s as a handler module" % module_name
+        raise Fault("Runtime.BuiltInModuleConflict", message)
+    path = module_name.replace("/", ".")
+    try:
+        from _frozen_importlib import _gcd_import
+
+        module = _gcd_import(path)
+    except ImportError as error:
+        message = "Unable to import module '%s': %s" % (module_name, error)
+        raise Fault("Runtime.ImportModuleError", message)
+    except SyntaxError as error:
+        message = "Syntax error in module '%s': %s" % (module_name, error)
+        trace = ['  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)]
+        raise Fault("Runtime.UserCodeSyntaxError", message, trace)
+    try:
+        return getattr(module, function_name)
+    except AttributeError:
+        message = "Handler '%s' missing on module '%s'" % (function_name, module_name)
+        raise Fault("Runtime.HandlerNotFound", message)
+
+
+def _set_trace(trace):
+    if trace is not None:
+        os.environ["_X_AMZN_TRACE_ID"] = trace
+    else:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+
+
+def _run_once(handler, ident, head, body):
+    request_id = head["id"]
+    try:
+        context = LambdaContext(head)
+        try:
+            event = _decode(body.decode("utf-8"))
+        except Exception as error:
+            raise Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error)
+        response = handler(event, context)
+        if not isinstance(response, bytes):
+            try:
+                response = _encode(response)
+            except Exception as error:
+                message = "Unable to marshal response: %s" % error
+                raise Fault("Runtime.MarshalError", message)
+    except Exception as raised:
+        error = _error_of(raised, request_id)
+        _log_error(error)
+        _flush()
+        _send_body(ERROR, ident, _encode(error))
+        return
+    _flush()
+    if len(response) > RESPONSE_BYTES_MAX:
+        _send(END, ident, str(len(response)).encode(), FLAG_TOO_LARGE)
+    else:
+        _send_body(END, ident, response)
+
+
+def _initialise():
+    kind, _, _, payload = _read_frame()
+    while kind != INIT:
+        kind, _, _, payload = _read_frame()
+    for entry in payload.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if equals:
+            os.environb[name] = value
+    _fix_context()
+    try:
+        return _load_handler(os.environ.get("_HANDLER", ""))
+    except Exception as raised:
+        error = _error_of(raised)
+    _log_error(error)
+    _flush()
+    _send_body(INIT_ERROR, NOBODY, _encode(error))
+    sys.exit(1)
+
+
+def _set_paths():
+    """Modules are found where Lambda finds them: the package, then layers, then the rest."""
+    libraries = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
+    sys.path[:1] = [os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), libraries, "/opt/python"]
+
+
+def _listen_for_debugger():
+    port = os.environ.pop("_DAYFLY_INSPECT_PORT", None)
+    if port is None:
+        return
+    try:
+        import debugpy
+
+        debugpy.listen(("127.0.0.1", int(port)))
+    except Exception as error:
+        hint = "add debugpy to the function's requirements to debug it"
+        _write_record("debugger: cannot listen: %s; %s" % (error, hint))
+
+
+def _main():
+    global _request_id, _tenant_id
+    # `site`, which defines them, is not loaded: the host's own packages are none of ours.
+    for name in ("exit", "quit"):
+        if not hasattr(builtins, name):
+            setattr(builtins, name, sys.exit)
+    os.set_blocking(SOCKET, True)
+    os.set_inheritable(SOCKET, False)
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.meta_path.insert(0, _LoggingHook())
+    _set_paths()
+    _send(HELLO, NOBODY, b"python %d.%d.%d" % sys.version_info[:3])
+    _listen_for_debugger()
+    handler = _initialise()
+    _flush()
+    _send(READY, NOBODY, b"")
+    trace = None
+    while True:
+        ident, head, body = _next_invocation()
+        _request_id = head["id"]
+        _tenant_id = head.get("tenant_id")
+        if head.get("trace") != trace:
+            trace = head.get("trace")
+            _set_trace(trace)
+        _run_once(handler, ident, head, body)
+
+
+if __name__ == "__main__":
+    try:
+        _main()
+    except Hangup:
+        os._exit(0)

@@ -1,0 +1,10 @@
+//! AWS Lambda's inner contract: launchers of ours over framed sockets, the Runtime API for
+//! functions that bring their own client, the environment and the log lines of both.
+
+pub(crate) mod environment;
+pub(crate) mod frame;
+pub(crate) mod order;
+pub(crate) mod report;
+pub(crate) mod runtime_api;
+pub(crate) mod wire;
+pub(crate) mod words;

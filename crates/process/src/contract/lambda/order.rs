@@ -1,0 +1,219 @@
+//! What a jail is ordered with for a Lambda function: program, paths, limits.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use engine::port::StartOrder;
+use model::limit::{MEMORY_MB_PER_CPU, OPEN_FILES_MAX, PROCESSES_MAX};
+use model::{FunctionConfig, Network};
+
+use super::environment::{Environment, RUNTIME_DIR, TASK_ROOT};
+use crate::interpreter::{Interpreter, Language};
+use crate::spawner::{Bind, Limits, Order};
+
+/// The launcher for Node, as it runs.
+pub(crate) const NODE_LAUNCHER: &[u8] = include_bytes!("../../../launchers/node/launcher.cjs");
+/// The launcher for Python, which each interpreter compiles for itself.
+pub(crate) const PYTHON_LAUNCHER: &[u8] = include_bytes!("../../../launchers/python/launcher.py");
+
+/// Where the interpreters are, inside.
+const LANGUAGE_BIN: &str = "/var/lang/bin";
+/// Where Node's debugger listens, inside.
+pub(crate) const NODE_INSPECT_PORT: u16 = 9229;
+/// Where Python's debugger listens, inside.
+pub(crate) const PYTHON_INSPECT_PORT: u16 = 5678;
+/// Connections that debuggers may make to one instance.
+const DIALERS: u8 = 16;
+/// Share of the memory that Node's heap may take, in percent: the rest is for what is not heap.
+const NODE_HEAP_PERCENT: u32 = 90;
+
+/// What runs in the jail.
+#[derive(Debug, Clone)]
+pub(crate) enum Program {
+    /// A launcher of ours.
+    Launcher {
+        /// On this.
+        interpreter: Interpreter,
+        /// The Python launcher, compiled; Node's needs no compiling.
+        compiled: Bytes,
+        /// Whether a debugger is listened for.
+        inspect: bool,
+    },
+    /// The function's own program, by its path inside.
+    Bootstrap(PathBuf),
+}
+
+/// The order for an instance.
+pub(crate) fn order(start: &StartOrder, program: &Program, environment: &Environment) -> Order {
+    let config = &start.config;
+    let mut order = Order {
+        argv: Vec::new(),
+        env: Vec::new(),
+        cwd: PathBuf::from(TASK_ROOT),
+        binds: vec![Bind {
+            source: start.code.clone(),
+            target: PathBuf::from(TASK_ROOT),
+        }],
+        overlays: Vec::new(),
+        links: Vec::new(),
+        files: Vec::new(),
+        limits: limits(config),
+        outside_network: config.network == Network::Outside,
+        control: matches!(program, Program::Launcher { .. }),
+        dialers: 0,
+    };
+    if !start.layers.is_empty() {
+        order
+            .overlays
+            .push((PathBuf::from("/opt"), start.layers.clone()));
+    }
+    let mut variables = environment.fixed.clone();
+    match program {
+        Program::Bootstrap(path) => {
+            order.argv.push(path.into());
+            variables.extend(environment.own.iter().cloned());
+        }
+        Program::Launcher {
+            interpreter,
+            compiled,
+            inspect,
+        } => {
+            place(&mut order, interpreter, start);
+            let arguments = match interpreter.language {
+                Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
+                Language::Node(_) => node(&mut order, config, *inspect),
+            };
+            order.argv.extend(arguments.into_iter().map(Into::into));
+            order.dialers = if *inspect { DIALERS } else { 0 };
+        }
+    }
+    order.env = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    order
+}
+
+fn limits(config: &FunctionConfig) -> Limits {
+    let mb = |mb: u32| u64::from(mb) * 1024 * 1024;
+    Limits {
+        memory_bytes: mb(config.memory_mb),
+        cpu_weight_millis: (config.memory_mb * 1000 / MEMORY_MB_PER_CPU).max(1),
+        processes: u32::try_from(PROCESSES_MAX).unwrap_or(u32::MAX),
+        open_files: u32::try_from(OPEN_FILES_MAX).unwrap_or(u32::MAX),
+        tmp_bytes: mb(config.tmp_mb),
+    }
+}
+
+/// Makes the interpreter seen at its own path, and under the names that Lambda gives it.
+fn place(order: &mut Order, interpreter: &Interpreter, start: &StartOrder) {
+    for prefix in &interpreter.prefixes {
+        order.binds.push(Bind {
+            source: prefix.clone(),
+            target: prefix.clone(),
+        });
+    }
+    let names = match interpreter.language {
+        Language::Python(minor) => {
+            let mut names = vec![
+                "python".to_owned(),
+                "python3".to_owned(),
+                format!("python3.{minor}"),
+            ];
+            // Scripts in the package may name the version that was asked for.
+            if let Some(Language::Python(wanted)) = Language::of(start.config.runtime)
+                && wanted != minor
+            {
+                names.push(format!("python3.{wanted}"));
+            }
+            names
+        }
+        Language::Node(_) => vec!["node".to_owned()],
+    };
+    let bin = Path::new(LANGUAGE_BIN);
+    order.links.extend(
+        names
+            .iter()
+            .map(|name| (bin.join(name), interpreter.executable.clone())),
+    );
+    if let Some(name) = names.last() {
+        order.argv.push(bin.join(name).into());
+    }
+}
+
+fn python(
+    order: &mut Order,
+    compiled: &Bytes,
+    inspect: bool,
+    variables: &mut Vec<(String, String)>,
+) -> Vec<String> {
+    let launcher = Path::new(RUNTIME_DIR).join("bootstrap.pyc");
+    order.files.push((launcher.clone(), compiled.to_vec()));
+    if inspect {
+        variables.push((
+            "_DAYFLY_INSPECT_PORT".to_owned(),
+            PYTHON_INSPECT_PORT.to_string(),
+        ));
+    }
+    // The host's own packages are none of the function's: neither `site` nor a user's folder.
+    vec![
+        "-S".to_owned(),
+        "-s".to_owned(),
+        launcher.display().to_string(),
+    ]
+}
+
+fn node(order: &mut Order, config: &FunctionConfig, inspect: bool) -> Vec<String> {
+    let launcher = Path::new(RUNTIME_DIR).join("index.cjs");
+    order.files.push((launcher.clone(), NODE_LAUNCHER.to_vec()));
+    let heap_mb = config.memory_mb * NODE_HEAP_PERCENT / 100;
+    let mut arguments = vec![format!("--max-old-space-size={heap_mb}")];
+    if inspect {
+        arguments.push(format!("--inspect=127.0.0.1:{NODE_INSPECT_PORT}"));
+    }
+    arguments.push(launcher.display().to_string());
+    arguments
+}
+
+/// The function's own program, by its path inside; or why there is none that can be started, in
+/// the words of Lambda.
+pub(crate) fn bootstrap(code: &Path, layers: &[PathBuf]) -> Result<PathBuf, String> {
+    let in_layers = layers
+        .iter()
+        .rev()
+        .map(|layer| (layer.join("bootstrap"), "/opt/bootstrap"));
+    let places = [(code.join("bootstrap"), "/var/task/bootstrap")]
+        .into_iter()
+        .chain(in_layers);
+    for (file, inside) in places {
+        let Ok(seen) = std::fs::metadata(&file) else {
+            continue;
+        };
+        if seen.is_dir() || seen.permissions().mode() & 0o111 == 0 {
+            return Err(format!("fork/exec {inside}: permission denied"));
+        }
+        if is_foreign(&file) {
+            return Err(format!("fork/exec {inside}: exec format error"));
+        }
+        return Ok(PathBuf::from(inside));
+    }
+    Err("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned())
+}
+
+/// Whether a program is built for another kind of processor.
+fn is_foreign(file: &Path) -> bool {
+    use std::io::Read;
+    const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
+        183
+    } else {
+        62
+    };
+    let mut head = [0_u8; 20];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut head));
+    if read.is_err() || !head.starts_with(b"\x7fELF") {
+        return false;
+    }
+    let [.., low, high] = head;
+    u16::from_le_bytes([low, high]) != MACHINE
+}

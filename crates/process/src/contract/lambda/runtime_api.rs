@@ -1,0 +1,456 @@
+//! The Runtime API: how a function that brings its own client takes invocations and answers
+//! them, over HTTP at a listener inside its own network namespace.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use engine::port::Call;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use model::limit::RESPONSE_BYTES_MAX;
+use parking_lot::Mutex;
+use store::Clock;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::wire::{Loaded, Lost, Reply};
+
+/// Connections that one function may hold at once (ours: clients keep one or two).
+const CONNECTIONS_MAX: usize = 32;
+/// Largest error a function may report, in bytes (ours: a stack trace and then some).
+const ERROR_BYTES_MAX: usize = 256 * 1024;
+/// Pause after a failed accept, which is a lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One function's Runtime API.
+#[derive(Debug)]
+pub(crate) struct RuntimeApi {
+    state: Mutex<State>,
+    /// An invocation waits to be taken.
+    arrived: Notify,
+}
+
+/// Where the function's client is in its protocol.
+#[derive(Debug)]
+enum State {
+    /// It has not asked for an invocation yet; who waits for it to.
+    Starting(Option<oneshot::Sender<Init>>),
+    /// It may ask for the next one, or has done.
+    Ready,
+    /// An invocation waits for it to ask.
+    Waiting(Box<Job>),
+    /// It works on one.
+    Busy {
+        /// Its id.
+        id: String,
+        /// Takes the answer.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// It has answered this one and may ask for the next.
+    Answered(String),
+    /// Its process is gone.
+    Closed,
+}
+
+/// How initialisation ended: the type of the error besides the error itself.
+#[derive(Debug)]
+pub(crate) struct Init {
+    /// Loaded or failed.
+    pub(crate) loaded: Loaded,
+    /// The error's type, where the client named one.
+    pub(crate) error_type: Option<String>,
+}
+
+/// An invocation on its way to the client.
+#[derive(Debug)]
+struct Job {
+    head: HeaderMap,
+    id: String,
+    payload: Bytes,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// A refusal in the Runtime API's own form.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    status: StatusCode,
+    error_type: &'static str,
+}
+
+const INVALID_ID: Refusal = Refusal {
+    status: StatusCode::BAD_REQUEST,
+    error_type: "InvalidRequestID",
+};
+const INVALID_TRANSITION: Refusal = Refusal {
+    status: StatusCode::FORBIDDEN,
+    error_type: "InvalidStateTransition",
+};
+const TOO_LARGE: Refusal = Refusal {
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    error_type: "RequestEntityTooLarge",
+};
+
+impl RuntimeApi {
+    /// A Runtime API whose client has not started yet, and what tells how it started.
+    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<Init>) {
+        let (started, starts) = oneshot::channel();
+        let state = Mutex::new(State::Starting(Some(started)));
+        (
+            Arc::new(Self {
+                state,
+                arrived: Notify::new(),
+            }),
+            starts,
+        )
+    }
+
+    /// Serves the client for as long as it is polled.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Infallible> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        // Connections end with this future: the set is dropped with it.
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    clock.sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // A failure here costs latency and nothing else.
+            let _ = stream.set_nodelay(true);
+            let api = Arc::clone(&self);
+            connections.spawn(async move {
+                let service = service_fn(move |request| {
+                    let api = Arc::clone(&api);
+                    async move { Ok::<_, Infallible>(api.answer(request).await) }
+                });
+                // What a client does wrong on a connection of its own concerns nobody else.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .half_close(true)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                drop(permit);
+            });
+        }
+    }
+
+    /// Hands an invocation over and waits for its end.
+    pub(crate) async fn exchange(&self, call: &Call, arn: &str) -> Result<Reply, Lost> {
+        let (reply, replied) = oneshot::channel();
+        let job = Job {
+            head: head(call, arn),
+            id: call.id.as_str().to_owned(),
+            payload: call.payload.clone(),
+            reply,
+        };
+        {
+            let mut state = self.state.lock();
+            if matches!(*state, State::Closed) {
+                return Err(Lost::Closed);
+            }
+            *state = State::Waiting(Box::new(job));
+        }
+        self.arrived.notify_one();
+        replied.await.map_err(|_| Lost::Closed)
+    }
+
+    /// Its process is gone: whoever waits for an answer learns that none will come.
+    pub(crate) fn close(&self) {
+        *self.state.lock() = State::Closed;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let Some(path) = parts.uri.path().strip_prefix("/2018-06-01/") else {
+            return not_found();
+        };
+        match (&parts.method, path) {
+            (&Method::GET, "runtime/invocation/next") => self.next().await,
+            (&Method::GET, "ping") => text(StatusCode::OK, "pong"),
+            (&Method::POST, "runtime/init/error") => self.init_error(&parts.headers, body).await,
+            (&Method::POST, path) => {
+                let ends = path
+                    .strip_prefix("runtime/invocation/")
+                    .and_then(|rest| rest.split_once('/'));
+                match ends {
+                    Some((id, "response")) => self.response(id, body).await,
+                    Some((id, "error")) => self.error(id, body).await,
+                    _ => not_found(),
+                }
+            }
+            _ => not_found(),
+        }
+    }
+
+    async fn next(&self) -> Response<Full<Bytes>> {
+        loop {
+            let arrived = self.arrived.notified();
+            {
+                let mut state = self.state.lock();
+                match std::mem::replace(&mut *state, State::Ready) {
+                    State::Waiting(job) => {
+                        let Job {
+                            head,
+                            id,
+                            payload,
+                            reply,
+                        } = *job;
+                        *state = State::Busy { id, reply };
+                        let mut response = Response::new(Full::new(payload));
+                        *response.headers_mut() = head;
+                        return response;
+                    }
+                    State::Starting(started) => {
+                        if let Some(started) = started {
+                            let init = Init {
+                                loaded: Loaded::Ready,
+                                error_type: None,
+                            };
+                            // Nobody waits any more where initialisation ran out of time.
+                            let _ = started.send(init);
+                        }
+                    }
+                    busy @ State::Busy { .. } => {
+                        *state = busy;
+                        return refuse(INVALID_TRANSITION, &not_allowed("Ready", "Ready"));
+                    }
+                    State::Closed => {
+                        *state = State::Closed;
+                        return not_found();
+                    }
+                    State::Ready | State::Answered(_) => {}
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    async fn response(&self, id: &str, body: Incoming) -> Response<Full<Bytes>> {
+        // Read to its end in any case: an unread body would cost the client its connection.
+        match collect(body, RESPONSE_BYTES_MAX).await {
+            Ok(Collected {
+                bytes: Some(bytes),
+                trailers,
+            }) => {
+                let failed = trailers.and_then(|trailers| streamed_error(&trailers));
+                let reply = match failed {
+                    Some(payload) => Reply::Failed {
+                        payload,
+                        last: false,
+                    },
+                    None => Reply::Answer(bytes),
+                };
+                self.finish(id, reply, "InvocationResponse")
+            }
+            Ok(Collected { bytes: None, .. }) => {
+                self.finish(id, Reply::TooLarge, "InvocationResponse");
+                refuse(
+                    TOO_LARGE,
+                    &format!("Exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."),
+                )
+            }
+            Err(_) => not_found(),
+        }
+    }
+
+    async fn error(&self, id: &str, body: Incoming) -> Response<Full<Bytes>> {
+        match collect(body, ERROR_BYTES_MAX).await {
+            Ok(Collected { bytes, .. }) => {
+                let payload = bytes.unwrap_or_default();
+                self.finish(
+                    id,
+                    Reply::Failed {
+                        payload,
+                        last: false,
+                    },
+                    "InvocationErrorResponse",
+                )
+            }
+            Err(_) => not_found(),
+        }
+    }
+
+    async fn init_error(&self, headers: &HeaderMap, body: Incoming) -> Response<Full<Bytes>> {
+        let error_type = headers.get("lambda-runtime-function-error-type");
+        let error_type = error_type
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let Ok(Collected { bytes, .. }) = collect(body, ERROR_BYTES_MAX).await else {
+            return not_found();
+        };
+        let State::Starting(started) = &mut *self.state.lock() else {
+            return refuse(INVALID_TRANSITION, &not_allowed("Ready", "InitError"));
+        };
+        if let Some(started) = started.take() {
+            let loaded = Loaded::Failed(bytes.unwrap_or_default());
+            let _ = started.send(Init { loaded, error_type });
+        }
+        accepted()
+    }
+
+    /// Ends the invocation, if it is this one that may be answered now.
+    fn finish(&self, id: &str, reply: Reply, to: &str) -> Response<Full<Bytes>> {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Busy { id: current, .. } if current == id => {}
+            State::Answered(answered) if answered == id => {
+                return refuse(INVALID_TRANSITION, &not_allowed(to, to));
+            }
+            _ => return refuse(INVALID_ID, "Invalid request ID"),
+        }
+        let answered = State::Answered(id.to_owned());
+        if let State::Busy { reply: waiter, .. } = std::mem::replace(&mut *state, answered) {
+            // Nobody waits any more where the invocation was given up.
+            let _ = waiter.send(reply);
+        }
+        accepted()
+    }
+}
+
+/// The words for a call out of turn.
+fn not_allowed(from: &str, to: &str) -> String {
+    format!(
+        "State transition from {from} to {to} failed for runtime. \
+         Error: State transition is not allowed"
+    )
+}
+
+/// The headers of an invocation.
+fn head(call: &Call, arn: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(7);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    let deadline = call.deadline_ms.to_string();
+    let fields = [
+        ("lambda-runtime-aws-request-id", Some(call.id.as_str())),
+        ("lambda-runtime-deadline-ms", Some(deadline.as_str())),
+        ("lambda-runtime-invoked-function-arn", Some(arn)),
+        ("lambda-runtime-trace-id", call.trace.as_deref()),
+        (
+            "lambda-runtime-client-context",
+            call.client_context.as_deref(),
+        ),
+    ];
+    for (name, value) in fields {
+        // A value that no header may hold is left out: the function sees none.
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok())
+        {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// A body as far as it was wanted, read to its end in any case.
+struct Collected {
+    /// None where it was larger than allowed.
+    bytes: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Collected, hyper::Error> {
+    let mut first = Bytes::new();
+    let mut joined: Vec<u8> = Vec::new();
+    let mut size = 0_usize;
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(data) => {
+                size = size.saturating_add(data.len());
+                if size > bytes_max {
+                    joined = Vec::new();
+                } else if first.is_empty() {
+                    first = data;
+                } else {
+                    if joined.is_empty() {
+                        joined.extend_from_slice(&first);
+                    }
+                    joined.extend_from_slice(&data);
+                }
+            }
+            Err(other) => trailers = other.into_trailers().ok(),
+        }
+    }
+    let whole = if joined.is_empty() {
+        first
+    } else {
+        joined.into()
+    };
+    Ok(Collected {
+        bytes: (size <= bytes_max).then_some(whole),
+        trailers,
+    })
+}
+
+/// The error that ended a streamed answer half-way.
+fn streamed_error(trailers: &HeaderMap) -> Option<Bytes> {
+    let error_type = trailers.get("lambda-runtime-function-error-type")?;
+    let body = trailers.get("lambda-runtime-function-error-body");
+    let decoded = body.and_then(|body| base64::prelude::BASE64_STANDARD.decode(body).ok());
+    Some(decoded.map_or_else(
+        || {
+            let error_type = String::from_utf8_lossy(error_type.as_bytes()).into_owned();
+            let error_type = serde_json::Value::from(error_type);
+            format!(r#"{{"errorType":{error_type},"errorMessage":""}}"#).into()
+        },
+        Bytes::from,
+    ))
+}
+
+fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn accepted() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"status\":\"OK\"}\n")));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn refuse(refusal: Refusal, message: &str) -> Response<Full<Bytes>> {
+    let message = serde_json::Value::from(message);
+    let error_type = refusal.error_type;
+    json(
+        refusal.status,
+        format!("{{\"errorMessage\":{message},\"errorType\":\"{error_type}\"}}\n"),
+    )
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = status;
+    response
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+#[cfg(test)]
+mod tests;

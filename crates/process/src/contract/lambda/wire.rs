@@ -1,0 +1,331 @@
+//! A launcher at the other end of a socket: hands invocations over and takes the answers.
+//! Whoever waits for an answer reads and writes the socket itself; no task stands between.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use bytes::{Buf, Bytes, BytesMut};
+use engine::port::Call;
+use model::limit::RESPONSE_BYTES_MAX;
+use rustix::net::{RecvFlags, SendFlags};
+use serde::Serialize;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncWriteExt, Interest};
+
+use super::frame::{
+    self, CREDIT_BYTES_INITIAL, FLAG_LAST, FLAG_TOO_LARGE, Frame, Kind, Malformed, NOBODY,
+};
+
+/// Room for what is read at once, in bytes.
+const READ_BYTES: usize = 8 * 1024;
+/// Answers up to this size are copied out, so that the read buffer is free again, in bytes.
+const COPIED_BYTES: usize = 4 * 1024;
+/// Longest name a launcher may give itself, in bytes.
+const HELLO_BYTES_MAX: usize = 256;
+
+/// A launcher's socket.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// Watched for reading only: else the event loop wakes up every time that the launcher has
+    /// read something, just to learn that it could write.
+    socket: AsyncFd<OwnedFd>,
+    received: BytesMut,
+    out: Vec<u8>,
+}
+
+/// Why no answer can come any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    /// The launcher's end is closed: its process has ended or is about to.
+    #[error("the launcher closed its end")]
+    Closed,
+    /// What came is not the protocol. The function can reach this socket, too.
+    #[error("the launcher sent no frame: {0}")]
+    Malformed(#[from] Malformed),
+    /// A body beyond its credit.
+    #[error("the launcher sent more than it had credit for")]
+    Overdrawn,
+    /// A frame that has no place here.
+    #[error("the launcher sent {0:?} out of turn")]
+    OutOfTurn(Kind),
+}
+
+impl From<io::Error> for Lost {
+    /// Every failure of a socket pair means that the other end is gone.
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+/// How initialisation ended.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// The function is loaded.
+    Ready,
+    /// It could not be; the error as callers see it.
+    Failed(Bytes),
+}
+
+/// How an invocation ended, as the function's process told it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// It answered.
+    Answer(Bytes),
+    /// It answered more than it may.
+    TooLarge,
+    /// It failed; the error as callers see it.
+    Failed {
+        /// The error.
+        payload: Bytes,
+        /// Whether the process ends after this.
+        last: bool,
+    },
+}
+
+/// A record of the log that came as a frame: milliseconds since the Unix epoch, and text.
+pub(crate) type Record = (u64, String);
+
+/// What goes with an invocation besides its body.
+#[derive(Serialize)]
+struct Head<'a> {
+    id: &'a str,
+    deadline_ms: u64,
+    arn: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_context: Option<&'a str>,
+}
+
+impl Wire {
+    /// A wire over the platform's end of the socket pair, which must not block.
+    pub(crate) fn new(control: UnixStream) -> io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "sound for an OwnedFd; what replaces it is unsafe for the sake of other types"
+        )]
+        let socket = AsyncFd::with_interest(OwnedFd::from(control), Interest::READABLE)?;
+        Ok(Self {
+            socket,
+            received: BytesMut::new(),
+            out: Vec::new(),
+        })
+    }
+
+    /// Waits until the interpreter is up; answers with its name and version.
+    pub(crate) async fn hello(&mut self) -> Result<String, Lost> {
+        let frame = self.read().await?;
+        if frame.kind != Kind::Hello || frame.payload.len() > HELLO_BYTES_MAX {
+            return Err(Lost::OutOfTurn(frame.kind));
+        }
+        Ok(String::from_utf8_lossy(&frame.payload).into_owned())
+    }
+
+    /// Has the function loaded, with these environment variables besides those it started with.
+    pub(crate) async fn initialise(
+        &mut self,
+        variables: &[(String, String)],
+        record: &(impl Fn(Record) + Sync),
+    ) -> Result<Loaded, Lost> {
+        let mut settings = Vec::new();
+        for (name, value) in variables {
+            settings.extend_from_slice(format!("{name}={value}\0").as_bytes());
+        }
+        self.out.clear();
+        frame::encode(&mut self.out, Kind::Init, 0, NOBODY, &settings);
+        self.write().await?;
+        let mut body = Body::default();
+        loop {
+            let frame = self.read().await?;
+            match frame.kind {
+                Kind::Ready => return Ok(Loaded::Ready),
+                Kind::Data => body.push(&frame.payload)?,
+                Kind::InitError => return Ok(Loaded::Failed(body.finish(frame.payload)?)),
+                Kind::Log => record(log_record(frame.payload)),
+                other => return Err(Lost::OutOfTurn(other)),
+            }
+        }
+    }
+
+    /// Hands an invocation over and waits for its end.
+    pub(crate) async fn exchange(
+        &mut self,
+        call: &Call,
+        arn: &str,
+        record: &(impl Fn(Record) + Sync),
+    ) -> Result<Reply, Lost> {
+        let id = id_bytes(call.id.as_str());
+        self.write_invocation(id, call, arn).await?;
+        let mut body = Body::default();
+        loop {
+            let frame = self.read().await?;
+            if frame.id != id && frame.kind != Kind::Log {
+                continue;
+            }
+            match frame.kind {
+                Kind::Data => body.push(&frame.payload)?,
+                Kind::End if frame.flags & FLAG_TOO_LARGE != 0 => return Ok(Reply::TooLarge),
+                Kind::End => {
+                    let answer = body.finish(frame.payload)?;
+                    let fits = answer.len() <= RESPONSE_BYTES_MAX;
+                    return Ok(if fits {
+                        Reply::Answer(answer)
+                    } else {
+                        Reply::TooLarge
+                    });
+                }
+                Kind::Error => {
+                    let last = frame.flags & FLAG_LAST != 0;
+                    return Ok(Reply::Failed {
+                        payload: body.finish(frame.payload)?,
+                        last,
+                    });
+                }
+                Kind::Log => record(log_record(frame.payload)),
+                other => return Err(Lost::OutOfTurn(other)),
+            }
+        }
+    }
+
+    /// Writes head and body in one go: for a small invocation that is one system call.
+    async fn write_invocation(&mut self, id: [u8; 16], call: &Call, arn: &str) -> Result<(), Lost> {
+        let head = Head {
+            id: call.id.as_str(),
+            deadline_ms: call.deadline_ms,
+            arn,
+            trace: call.trace.as_deref(),
+            client_context: call.client_context.as_deref(),
+        };
+        let head = serde_json::to_vec(&head).map_err(|_| Lost::Closed)?;
+        if head.len() > frame::PAYLOAD_BYTES_MAX {
+            return Err(Lost::Malformed(Malformed::Length(u32::MAX)));
+        }
+        self.out.clear();
+        frame::encode(&mut self.out, Kind::Invoke, 0, id, &head);
+        frame::encode_body(&mut self.out, id, &call.payload);
+        self.write().await?;
+        // One large payload must not stay allocated for as long as the instance lives.
+        if self.out.capacity() > 4 * READ_BYTES {
+            self.out = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Writes what was put together. All of it fits the socket's buffer but for large bodies.
+    async fn write(&mut self) -> Result<(), Lost> {
+        let sent = match rustix::net::send(&self.socket, &self.out, SendFlags::NOSIGNAL) {
+            Ok(sent) => sent,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
+            Err(_) => return Err(Lost::Closed),
+        };
+        if let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
+            let again = UnixStream::from(self.socket.get_ref().try_clone()?);
+            tokio::net::UnixStream::from_std(again)?
+                .write_all(rest)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Frame, Lost> {
+        loop {
+            if let Some(frame) = frame::decode(&mut self.received)? {
+                return Ok(frame);
+            }
+            let mut ready = self.socket.readable().await?;
+            match receive(ready.get_inner(), &mut self.received) {
+                Ok(0) => return Err(Lost::Closed),
+                // Less than there was room for: there is no more for now, and no need to ask.
+                Ok(count) if count < READ_BYTES => ready.clear_ready(),
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+                Err(_) => return Err(Lost::Closed),
+            }
+        }
+    }
+}
+
+/// Reads once; how many bytes came.
+fn receive(socket: &OwnedFd, received: &mut BytesMut) -> rustix::io::Result<usize> {
+    let mut buffer = [0; READ_BYTES];
+    let (count, _) = rustix::net::recv(socket, &mut buffer, RecvFlags::empty())?;
+    received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+    Ok(count)
+}
+
+/// A body that comes in parts, within its credit.
+#[derive(Default)]
+struct Body(Vec<u8>);
+
+impl Body {
+    fn push(&mut self, part: &[u8]) -> Result<(), Lost> {
+        if self.0.len() + part.len() > CREDIT_BYTES_INITIAL {
+            return Err(Lost::Overdrawn);
+        }
+        self.0.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn finish(mut self, last: Bytes) -> Result<Bytes, Lost> {
+        if self.0.is_empty() {
+            return Ok(if last.len() <= COPIED_BYTES {
+                Bytes::copy_from_slice(&last)
+            } else {
+                last
+            });
+        }
+        self.push(&last)?;
+        Ok(self.0.into())
+    }
+}
+
+fn log_record(mut payload: Bytes) -> Record {
+    if payload.len() < 9 {
+        return (0, String::new());
+    }
+    let micros = payload.get_u64_le();
+    payload.advance(1);
+    (
+        micros / 1000,
+        String::from_utf8_lossy(&payload).into_owned(),
+    )
+}
+
+/// The 16 bytes that a UUID's text stands for. Text that is none gets some bytes of its own,
+/// which is enough to tell one invocation's frames from another's.
+fn id_bytes(text: &str) -> [u8; 16] {
+    let mut bytes = NOBODY;
+    let mut digits = 0_usize;
+    for character in text.chars() {
+        let Some(digit) = character.to_digit(16) else {
+            continue;
+        };
+        let digit = u8::try_from(digit).unwrap_or_default();
+        if let Some(byte) = bytes.get_mut(digits / 2) {
+            *byte |= if digits.is_multiple_of(2) {
+                digit << 4
+            } else {
+                digit
+            };
+        }
+        digits += 1;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_bytes_of_its_uuid() {
+        let id = model::InvocationId::from_random([0xab; 16]);
+        let mut expected = [0xab; 16];
+        expected[6] = 0x4b;
+        expected[8] = 0xab;
+        assert_eq!(id_bytes(id.as_str()), expected);
+        assert_eq!(id_bytes("----"), NOBODY);
+    }
+}

@@ -1,0 +1,356 @@
+//! From a running process to an instance that has initialised, or to what went wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::port::{Call, FailedInit, LogEvent, LogSink, StartError, StartFault, Started};
+use model::{End, Execution, FunctionConfig, Outcome, metering};
+use store::Clock;
+use tokio::sync::{Mutex, oneshot, watch};
+
+use super::output::Output;
+use super::{Closing, LambdaInstance, Link, Memory, Parts, Shared, execution};
+use crate::contract::lambda::report::{self, Status};
+use crate::contract::lambda::runtime_api::{Init, RuntimeApi};
+use crate::contract::lambda::wire::{Loaded, Lost, Wire};
+use crate::contract::lambda::words::{self, Exit};
+
+/// Names the runtime in the first line of a log.
+#[derive(Debug, Clone)]
+pub(crate) struct RuntimeName {
+    /// Such as `python:3.11.v7`.
+    pub(crate) version: String,
+    /// Its ARN.
+    pub(crate) arn: String,
+}
+
+/// How initialisation ended, and when the function's own part of it began.
+struct Ended {
+    how: How,
+    interpreter_up: Duration,
+}
+
+enum How {
+    Ready,
+    Failed(Bytes, Option<String>),
+    Lost(Lost),
+    TimedOut,
+}
+
+/// Has the process initialise. `claimed` is when its start began.
+pub(crate) async fn start(
+    mut parts: Parts,
+    name: &RuntimeName,
+    claimed: Duration,
+    clock: Arc<dyn Clock>,
+) -> Result<Started, StartError> {
+    let format = parts.order.config.log_format;
+    let (link, client) = link(&mut parts, &clock)?;
+    let control = match &link {
+        Link::Launcher(_) => parts.control.take(),
+        Link::Api(_) => None,
+    };
+    let log = Arc::clone(&parts.order.log);
+    let output = Output::new(parts.output, log, Arc::clone(&clock)).map_err(ours)?;
+    output.platform(report::init_start(
+        format,
+        clock.now_ms(),
+        &name.version,
+        &name.arn,
+    ));
+    let shared = Arc::new(Shared {
+        sandbox: parts.sandbox,
+        link,
+        output,
+        clock: Arc::clone(&clock),
+        config: Arc::clone(&parts.order.config),
+        patient: parts.patient,
+        control,
+        busy: AtomicBool::new(false),
+        frozen: Mutex::new(false),
+        gone: watch::Sender::new(false),
+        memory: Memory::default(),
+    });
+    parts.tasks.spawn(tend(Arc::clone(&shared)));
+    let limit = if parts.patient {
+        Duration::MAX
+    } else {
+        parts.order.init_timeout
+    };
+    let ended = initialise(&shared, &parts.variables, client, claimed, limit).await;
+    let init = clock.monotonic().saturating_sub(ended.interpreter_up);
+    let start = ended.interpreter_up.saturating_sub(claimed);
+    if matches!(ended.how, How::Ready) {
+        let instance = Arc::new(LambdaInstance {
+            shared,
+            _tasks: parts.tasks,
+        });
+        return Ok(Started::Ready {
+            instance,
+            start,
+            init,
+        });
+    }
+    Ok(shared.failed(ended.how, init, &parts.order.log).await)
+}
+
+fn ours(error: std::io::Error) -> StartError {
+    StartError {
+        fault: StartFault::Ours,
+        reason: error.to_string(),
+    }
+}
+
+/// The way to the function, and what tells how a client of its own started.
+fn link(
+    parts: &mut Parts,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Link, Option<oneshot::Receiver<Init>>), StartError> {
+    if let Some(listener) = parts.runtime_api.take() {
+        let (api, starts) = RuntimeApi::new();
+        let served = Arc::clone(&api).serve(listener, Arc::clone(clock));
+        parts.tasks.spawn(async move {
+            // Without its listener the client cannot ask for anything, and runs out of time.
+            let Err(error) = served.await;
+            tracing::warn!(%error, "cannot serve a Runtime API");
+        });
+        return Ok((Link::Api(api), Some(starts)));
+    }
+    let control = parts.control.as_ref().ok_or_else(|| StartError {
+        fault: StartFault::Ours,
+        reason: "the sandbox came without a control socket".to_owned(),
+    })?;
+    let wire = control.try_clone().and_then(Wire::new).map_err(ours)?;
+    Ok((Link::Launcher(Box::new(Mutex::new(wire))), None))
+}
+
+/// Reads what the function prints between invocations and notices its end.
+async fn tend(shared: Arc<Shared>) {
+    let pump = async {
+        shared.output.pump().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = shared.sandbox.exited() => {}
+        () = pump => {}
+    }
+    let busy = shared.busy.load(std::sync::atomic::Ordering::Acquire);
+    shared.hang_up();
+    if !busy {
+        shared.output.drain();
+        // Whatever it started goes with it.
+        shared.sandbox.kill().await;
+    }
+}
+
+async fn initialise(
+    shared: &Shared,
+    variables: &[(String, String)],
+    client: Option<oneshot::Receiver<Init>>,
+    claimed: Duration,
+    limit: Duration,
+) -> Ended {
+    let clock = &shared.clock;
+    let mut interpreter_up = match client {
+        Some(_) => clock.monotonic(),
+        None => claimed,
+    };
+    let up = &mut interpreter_up;
+    let loaded = async {
+        let (loaded, error_type) = match (&shared.link, client) {
+            (Link::Launcher(wire), _) => {
+                let mut wire = wire.lock().await;
+                wire.hello().await?;
+                *up = clock.monotonic();
+                let record = |(at_ms, text)| shared.output.record(at_ms, text);
+                (wire.initialise(variables, &record).await?, None)
+            }
+            (Link::Api(_), Some(client)) => {
+                // `hang_up` closes the API, but not what waits for its client to start.
+                let mut gone = shared.gone.subscribe();
+                tokio::select! {
+                    biased;
+                    init = client => init.map(|init| (init.loaded, init.error_type)).map_err(|_| Lost::Closed)?,
+                    _ = gone.wait_for(|gone| *gone) => return Err(Lost::Closed),
+                }
+            }
+            (Link::Api(_), None) => return Err(Lost::Closed),
+        };
+        Ok(match loaded {
+            Loaded::Ready => How::Ready,
+            Loaded::Failed(payload) => How::Failed(payload, error_type),
+        })
+    };
+    let limit = async {
+        if limit == Duration::MAX {
+            std::future::pending().await
+        }
+        clock.sleep(limit).await;
+    };
+    let how = tokio::select! {
+        biased;
+        loaded = loaded => loaded.unwrap_or_else(How::Lost),
+        () = limit => How::TimedOut,
+    };
+    Ended {
+        how,
+        interpreter_up,
+    }
+}
+
+impl Shared {
+    /// Ends the process and says how its initialisation failed.
+    async fn failed(&self, how: How, init: Duration, log: &Arc<dyn LogSink>) -> Started {
+        let kind = match how {
+            How::Ready | How::TimedOut => None,
+            How::Failed(payload, error_type) => Some(Failure::Reported(payload, error_type)),
+            How::Lost(Lost::Closed) => Some(Failure::Exited(self.exit().await)),
+            How::Lost(hostile) => {
+                self.output
+                    .platform(format!("Error: {hostile}; the instance was ended"));
+                Some(Failure::Exited(Exit::Unknown))
+            }
+        };
+        let memory_mb = self.config.memory_mb;
+        let now = self.clock.monotonic();
+        let used_mb = self.memory.used_mb(&*self.sandbox, now, true, memory_mb);
+        self.kill().await;
+        self.output.drain();
+        let status = kind
+            .as_ref()
+            .map_or(Status::Timeout, |kind| Status::Error(kind.error_type()));
+        let line = report::init_report(self.config.log_format, self.clock.now_ms(), init, &status);
+        self.output.platform(line);
+        let Some(kind) = kind else {
+            return Started::TimedOut;
+        };
+        let failed = FailedLambda {
+            kind,
+            used_mb,
+            config: Arc::clone(&self.config),
+            clock: Arc::clone(&self.clock),
+            log: Arc::clone(log),
+        };
+        Started::Failed {
+            failed: Box::new(failed),
+            init,
+        }
+    }
+}
+
+/// Why a function could not initialise.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// It reported an error; the error and, where its client named one, the error's type.
+    Reported(Bytes, Option<String>),
+    /// Its process ended.
+    Exited(Exit),
+    /// It has no program that can be started, for this reason.
+    NoEntrypoint(String),
+}
+
+impl Failure {
+    fn error_type(&self) -> String {
+        match self {
+            Self::Reported(payload, error_type) => error_type.clone().or_else(|| {
+                let error: serde_json::Value = serde_json::from_slice(payload).ok()?;
+                Some(
+                    error
+                        .get("errorType")?
+                        .as_str()?
+                        .chars()
+                        .take(200)
+                        .collect(),
+                )
+            }),
+            Self::Exited(exit) => Some(exit.error_type().to_owned()),
+            Self::NoEntrypoint(_) => Some("Runtime.InvalidEntrypoint".to_owned()),
+        }
+        .unwrap_or_else(|| "Runtime.Unknown".to_owned())
+    }
+}
+
+/// A failed initialisation in the words of Lambda.
+#[derive(Debug)]
+pub(crate) struct FailedLambda {
+    pub(crate) kind: Failure,
+    pub(crate) used_mb: u32,
+    pub(crate) config: Arc<FunctionConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) log: Arc<dyn LogSink>,
+}
+
+impl FailedInit for FailedLambda {
+    fn outcome(&self, call: &Call) -> Execution {
+        let id = &call.id;
+        let (end, payload, last_words) = match &self.kind {
+            Failure::Reported(payload, _) => (End::Failed, payload.clone(), None),
+            Failure::Exited(exit) => {
+                let end = if *exit == Exit::OutOfMemory {
+                    End::OutOfMemory
+                } else {
+                    End::Crashed
+                };
+                let line = report::exited(id, &words::exit_reason(*exit));
+                (end, words::exited(id, *exit), Some(line))
+            }
+            Failure::NoEntrypoint(reason) => {
+                let line = format!("RequestId: {id} Error: {reason}\nRuntime.InvalidEntrypoint");
+                (
+                    End::Crashed,
+                    words::invalid_entrypoint(id, reason),
+                    Some(line),
+                )
+            }
+        };
+        let billed = metering::billed(call.waited.init.unwrap_or_default(), Duration::ZERO);
+        let status = Status::Error(self.kind.error_type());
+        let handler = Duration::ZERO;
+        let closing = Closing {
+            call,
+            handler,
+            billed,
+            used_mb: self.used_mb,
+            status,
+            last_words,
+        };
+        let start = report::start(
+            self.config.log_format,
+            self.clock.now_ms(),
+            id,
+            call.version,
+        );
+        let lines = [start]
+            .into_iter()
+            .chain(closing.lines(&*self.clock, &self.config));
+        let tail = self.write(call, lines);
+        execution(
+            call,
+            Outcome { end, payload },
+            handler,
+            billed,
+            self.used_mb,
+            tail,
+        )
+    }
+}
+
+impl FailedLambda {
+    fn write(&self, call: &Call, lines: impl Iterator<Item = String>) -> Option<Bytes> {
+        let mut tail = String::new();
+        for text in lines {
+            tail.push_str(&text);
+            tail.push('\n');
+            let invocation = Some(call.id.clone());
+            self.log.write(LogEvent {
+                at_ms: self.clock.now_ms(),
+                platform: true,
+                invocation,
+                text,
+            });
+        }
+        call.tail.then(|| tail.into())
+    }
+}

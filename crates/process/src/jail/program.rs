@@ -1,0 +1,237 @@
+//! Starts the program in a claimed jail: mounts what it was given, closes the root to writing,
+//! gives up every right, forks and executes.
+
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::context::Context as _;
+use super::inside::Inside;
+use super::landlock;
+use super::message::Claim;
+use super::plan::Program;
+use super::seccomp;
+use super::syscall::{self, NO_DEVICES, NO_SUID, READ_ONLY};
+use crate::spawner::Limits;
+
+/// Bytes of `/tmp` for each file it may hold: what a small file takes of it.
+const TMP_BYTES_PER_FILE: u64 = 4096;
+
+/// Most bytes of `/dev/shm`; less where `/tmp` is smaller.
+const SHM_BYTES_MAX: u64 = 64 << 20;
+
+/// Where the control socket is in the program.
+const CONTROL: i32 = 3;
+
+/// Above every number that the program's own descriptors get.
+const HIGH: i32 = 16;
+
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) program: Pid,
+    pub(super) dialers: Vec<OwnedFd>,
+}
+
+/// Fills the jail as claimed and starts its program. Afterwards the calling process has no
+/// capability left.
+pub(super) fn start(
+    claim: &Claim<'_>,
+    trees: Vec<OwnedFd>,
+    inside: &Inside<'_>,
+) -> io::Result<Started> {
+    let program = Program::unseal(claim.program)?;
+    if trees.len() != claim.targets.len() {
+        return Err(io::Error::other("mounts and targets differ in number"));
+    }
+    for (tree, target) in trees.iter().zip(&claim.targets) {
+        place(tree, target).context(target.display())?;
+    }
+    drop(trees);
+    for (link, target) in &program.links {
+        make_parent(link)?;
+        symlink(target, link).context(link.display())?;
+    }
+    for (path, bytes) in &program.files {
+        write_file(path, bytes).context(path.display())?;
+    }
+    size_tmp(&claim.limits)?;
+    let dialers = (0..claim.dialers)
+        .map(|_| dialer())
+        .collect::<io::Result<Vec<_>>>()?;
+    let root = rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    syscall::restrict_mount(root.as_fd(), READ_ONLY | NO_SUID | NO_DEVICES, false)
+        .context("close the root to writing")?;
+    drop(root);
+    drop_rights().context("give up rights")?;
+    let program = spawn(&program, claim, inside)?;
+    Ok(Started { program, dialers })
+}
+
+/// Attaches a mount at its target, which is made if it is not there.
+fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    let folder = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode) == FileType::Directory;
+    if !target.exists() {
+        make_parent(target)?;
+        if folder {
+            fs::create_dir(target)?
+        } else {
+            fs::write(target, "")?
+        }
+    }
+    rustix::mount::move_mount(
+        tree,
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
+    Ok(())
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    make_parent(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o555)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+fn size_tmp(limits: &Limits) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for (place, bytes) in [
+        ("/tmp", limits.tmp_bytes),
+        ("/dev/shm", limits.tmp_bytes.min(SHM_BYTES_MAX)),
+    ] {
+        // Zero would mean no limit.
+        let bytes = bytes.max(TMP_BYTES_PER_FILE);
+        let files = (bytes / TMP_BYTES_PER_FILE).max(16);
+        let options = CString::new(format!("size={bytes},nr_inodes={files}"))?;
+        rustix::mount::mount_remount(place, flags, &*options).context(place)?;
+    }
+    Ok(())
+}
+
+/// A TCP socket that belongs to the jail's network, whoever connects it.
+fn dialer() -> io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+/// Gives up every capability for good, and with it every right over the jail. The program
+/// inherits this.
+fn drop_rights() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Starts the program's process.
+fn spawn(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<Pid> {
+    let arguments = strings(program.argv.iter().cloned())?;
+    let environment = strings(program.env.iter().map(|(name, value)| {
+        let mut both = name.clone().into_vec();
+        both.push(b'=');
+        both.extend_from_slice(value.as_bytes());
+        OsString::from_vec(both)
+    }))?;
+    let path = arguments
+        .first()
+        .ok_or_else(|| io::Error::other("no program named"))?;
+    syscall::spawn(|| {
+        let ready = become_program(program, claim, inside);
+        let failed = ready.and_then(|()| {
+            Err::<(), _>(syscall::exec(path, &arguments, &environment))
+                .context(path.to_string_lossy())
+        });
+        failed
+            .err()
+            .unwrap_or_else(|| io::Error::other("the program did not start"))
+    })
+}
+
+/// Everything that the program is to find done, in its own process.
+fn become_program(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<()> {
+    rustix::process::setsid()?;
+    descriptors(claim, inside)?;
+    limit(claim)?;
+    rustix::process::chdir(&program.cwd).context(program.cwd.display())?;
+    landlock::restrict().context("wall files off")?;
+    seccomp::install(inside.filter).context("filter system calls")
+}
+
+/// Standard input empty, output and error to the pipe, the control socket as 3, no other.
+fn descriptors(claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<()> {
+    // Above the numbers that are about to be filled, so that none is overwritten before it is
+    // put in its place.
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, HIGH);
+    let (output, control) = (high(&inside.output)?, high(&inside.control)?);
+    let null = {
+        // May have got one of the numbers below: closed before they are filled.
+        let low = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        high(&low.context("/dev/null")?)?
+    };
+    syscall::close_on_exec_from(0)?;
+    syscall::put(null.as_fd(), 0)?;
+    syscall::put(output.as_fd(), 1)?;
+    syscall::put(output.as_fd(), 2)?;
+    if claim.control {
+        syscall::put(control.as_fd(), CONTROL)?;
+    }
+    Ok(())
+}
+
+fn limit(claim: &Claim<'_>) -> io::Result<()> {
+    let set = |resource, value: u64| {
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            },
+        )
+    };
+    set(Resource::Core, 0)?;
+    set(Resource::Nofile, claim.limits.open_files.into()).context("limit open files")?;
+    // Counted in the jail's own user namespace, so its first process counts too.
+    set(Resource::Nproc, u64::from(claim.limits.processes) + 1).context("limit processes")?;
+    if claim.limit_data {
+        // Not RLIMIT_AS: runtimes reserve far more address space than they use.
+        set(Resource::Data, claim.limits.memory_bytes).context("limit memory")?;
+    }
+    Ok(())
+}
+
+fn strings(items: impl Iterator<Item = OsString>) -> io::Result<Vec<CString>> {
+    items
+        .map(|item| Ok(CString::new(item.into_vec())?))
+        .collect()
+}

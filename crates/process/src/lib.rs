@@ -1,0 +1,14 @@
+//! Functions as jailed Linux processes: finding their interpreters, jailing them, and speaking
+//! with them as their vendor does. Which function runs, where and when is not decided here.
+
+mod contract;
+pub mod host;
+mod inspect;
+mod instance;
+pub mod interpreter;
+mod jail;
+mod processes;
+pub mod spawner;
+
+pub use jail::spawner_main;
+pub use processes::{Config, Endpoint, InstanceIdentity, Processes};

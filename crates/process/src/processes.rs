@@ -1,0 +1,374 @@
+//! Starts functions as jailed processes: the interpreter, the jail's order, the claim, and what
+//! an instance needs around it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::port::{CannotRun, StartError, StartFault, StartOrder, Started, Warning};
+use futures_util::future::BoxFuture;
+use model::{FunctionConfig, FunctionId, InstanceId, Runtime, VersionId};
+use sha2::{Digest, Sha256};
+use store::Clock;
+use tokio::net::TcpStream;
+
+use crate::contract::lambda::environment;
+use crate::contract::lambda::order::{self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program};
+use crate::inspect::Forward;
+use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
+use crate::instance::{Parts, Tasks};
+use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
+use crate::spawner::{self, Jail, Spawner};
+
+/// Who is at the other end of a connection that came out of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceIdentity {
+    /// Which sandbox.
+    pub instance: InstanceId,
+    /// Whose function it runs.
+    pub function: FunctionId,
+    /// Which version of it.
+    pub version: VersionId,
+}
+
+/// Serves a connection from inside a sandbox to the platform's endpoint; must not block.
+pub type Endpoint = Arc<dyn Fn(InstanceIdentity, TcpStream) + Send + Sync>;
+
+/// What [`Processes`] are made of.
+pub struct Config {
+    /// Makes the jails.
+    pub spawner: Spawner,
+    /// Folder for what is fetched once and kept.
+    pub cache: PathBuf,
+    /// Serves connections to the platform's endpoint.
+    pub endpoint: Endpoint,
+    /// The endpoint's port, inside a sandbox and out.
+    pub endpoint_port: u16,
+    /// Whether a function runs on the very interpreter it names or not at all.
+    pub strict_runtimes: bool,
+    /// Whether every instance listens for a debugger; suspends timeouts.
+    pub inspect: bool,
+    /// Where interpreters are looked for.
+    pub surroundings: Surroundings,
+    /// Tells a waiting user what takes so long.
+    pub progress: Progress,
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Functions as jailed Linux processes.
+#[derive(Debug)]
+pub struct Processes {
+    config: Config,
+    finder: Arc<Finder>,
+}
+
+impl Processes {
+    /// Functions that run in the spawner's jails.
+    pub fn new(config: Config) -> Self {
+        let finder = Finder::new(
+            config.surroundings.clone(),
+            config.strict_runtimes,
+            config.cache.clone(),
+            Arc::clone(&config.progress),
+        );
+        Self {
+            config,
+            finder: Arc::new(finder),
+        }
+    }
+
+    /// What a user should know of this host before anything runs.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let host = self.config.spawner.host();
+        let mut warnings = Vec::new();
+        if host.isolation == crate::host::Isolation::Lite {
+            let reason = host
+                .reason
+                .as_deref()
+                .unwrap_or("this host does not allow it");
+            warnings.push(format!(
+                "functions run WITHOUT isolation from this host and from each other: {reason}; \
+                 `dayfly doctor` says how to allow it"
+            ));
+        }
+        warnings
+    }
+
+    /// The program of a runtime's interpreter, or of the one that stands in for it. May run
+    /// programs to find out, and blocks meanwhile.
+    pub fn interpreter(&self, runtime: Runtime) -> Option<PathBuf> {
+        Some(self.finder.find_here(Language::of(runtime)?)?.executable)
+    }
+
+    /// The runtimes whose very interpreter this host has; `provided` needs none.
+    pub async fn runtimes_available(&self) -> Vec<Runtime> {
+        let finder = Arc::clone(&self.finder);
+        let has =
+            move |runtime: &Runtime| Language::of(*runtime).is_none_or(|wanted| finder.has(wanted));
+        let looked =
+            tokio::task::spawn_blocking(move || Runtime::ALL.into_iter().filter(has).collect());
+        looked.await.unwrap_or_default()
+    }
+
+    async fn look_at(
+        &self,
+        config: &FunctionConfig,
+        code: &Path,
+    ) -> Result<Vec<Warning>, CannotRun> {
+        let Some(wanted) = Language::of(config.runtime) else {
+            let missing = if config.layers.is_empty() {
+                order::bootstrap(code, &[]).err()
+            } else {
+                None
+            };
+            let warn = |reason: String| {
+                format!(
+                    "{reason}: {} needs an executable file `bootstrap` at the top of its package",
+                    config.runtime
+                )
+            };
+            return Ok(missing.map(warn).into_iter().collect());
+        };
+        let choice = self
+            .finder
+            .find(wanted, &[code], &*self.config.clock)
+            .await?;
+        // Compiled ahead, so that no start waits for it.
+        self.launcher(&choice.interpreter).await?;
+        Ok(choice.warning.into_iter().collect())
+    }
+
+    async fn launcher(&self, interpreter: &Interpreter) -> Result<bytes::Bytes, CannotRun> {
+        match interpreter.language {
+            Language::Python(_) => {
+                self.finder
+                    .compiled_launcher(interpreter, order::PYTHON_LAUNCHER)
+                    .await
+            }
+            Language::Node(_) => Ok(bytes::Bytes::new()),
+        }
+    }
+
+    async fn begin(&self, start: StartOrder) -> Result<Started, StartError> {
+        let clock = &self.config.clock;
+        let claimed = clock.monotonic();
+        let program = match Language::of(start.config.runtime) {
+            Some(wanted) => self.with_launcher(wanted, &start).await?,
+            None => match order::bootstrap(&start.code, &start.layers) {
+                Ok(path) => Program::Bootstrap(path),
+                Err(reason) => return Ok(self.no_entrypoint(&start, reason)),
+            },
+        };
+        let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);
+        let environment = environment::variables(&start, &endpoint, &**clock);
+        let jail_order = order::order(&start, &program, &environment);
+        let jail = self
+            .config
+            .spawner
+            .claim(jail_order)
+            .await
+            .map_err(start_error)?;
+        let name = runtime_name(&start, &program);
+        let parts = self.parts(start, program, jail, environment.own).await;
+        start::start(parts, &name, claimed, Arc::clone(clock)).await
+    }
+
+    async fn with_launcher(
+        &self,
+        wanted: Language,
+        start: &StartOrder,
+    ) -> Result<Program, StartError> {
+        let cannot = |cannot: CannotRun| StartError {
+            fault: StartFault::Function,
+            reason: cannot.reason,
+        };
+        let interpreter = self
+            .finder
+            .find_again(wanted, &*self.config.clock)
+            .await
+            .map_err(cannot)?;
+        let compiled = self.launcher(&interpreter).await.map_err(cannot)?;
+        let inspect = self.config.inspect || start.config.inspect;
+        Ok(Program::Launcher {
+            interpreter,
+            compiled,
+            inspect,
+        })
+    }
+
+    fn no_entrypoint(&self, start: &StartOrder, reason: String) -> Started {
+        let failed = FailedLambda {
+            kind: Failure::NoEntrypoint(reason),
+            used_mb: 0,
+            config: Arc::clone(&start.config),
+            clock: Arc::clone(&self.config.clock),
+            log: Arc::clone(&start.log),
+        };
+        Started::Failed {
+            failed: Box::new(failed),
+            init: Duration::ZERO,
+        }
+    }
+
+    /// Takes a jail apart and puts an instance's parts together.
+    async fn parts(
+        &self,
+        start: StartOrder,
+        program: Program,
+        mut jail: Jail,
+        variables: Vec<(String, String)>,
+    ) -> Parts {
+        let mut tasks = Tasks::default();
+        let inspected = match &program {
+            Program::Launcher {
+                inspect: true,
+                interpreter,
+                ..
+            } => Some(interpreter.language),
+            _ => None,
+        };
+        if let Some(language) = inspected {
+            self.forward(
+                &start,
+                language,
+                std::mem::take(&mut jail.dialers),
+                &mut tasks,
+            )
+            .await;
+        }
+        let sandbox = Arc::new(jail.keeper());
+        let identity = InstanceIdentity {
+            instance: start.instance.clone(),
+            function: start.function.clone(),
+            version: start.version,
+        };
+        let Jail {
+            control,
+            output,
+            doors,
+            ..
+        } = jail;
+        let runtime_api = matches!(program, Program::Bootstrap(_)).then_some(doors.runtime_api);
+        tasks.spawn(serve_endpoint(
+            doors.endpoint,
+            identity,
+            Arc::clone(&self.config.endpoint),
+            Arc::clone(&self.config.clock),
+        ));
+        Parts {
+            sandbox,
+            control,
+            output,
+            runtime_api,
+            variables,
+            order: start,
+            patient: inspected.is_some(),
+            tasks,
+        }
+    }
+
+    /// Opens a port for debuggers and says where it is.
+    async fn forward(
+        &self,
+        start: &StartOrder,
+        language: Language,
+        dialers: Vec<std::os::fd::OwnedFd>,
+        tasks: &mut Tasks,
+    ) {
+        let (inside, attach) = match language {
+            Language::Node(_) => (NODE_INSPECT_PORT, "chrome://inspect or an editor"),
+            Language::Python(_) => (PYTHON_INSPECT_PORT, "debugpy in an editor"),
+        };
+        let text = match Forward::open(dialers, inside).await {
+            Ok(forward) => {
+                let port = forward.port();
+                tasks.spawn(forward.run());
+                format!(
+                    "debugger: attach {attach} to 127.0.0.1:{port}; timeouts are suspended for {}",
+                    start.function.name
+                )
+            }
+            Err(error) => format!("debugger: no port for it could be opened: {error}"),
+        };
+        let at_ms = self.config.clock.now_ms();
+        let event = engine::port::LogEvent {
+            at_ms,
+            platform: true,
+            invocation: None,
+            text,
+        };
+        start.log.write(event);
+    }
+}
+
+impl engine::port::Runtime for Processes {
+    fn examine<'a>(
+        &'a self,
+        config: &'a FunctionConfig,
+        code: &'a Path,
+    ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>> {
+        Box::pin(self.look_at(config, code))
+    }
+
+    fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>> {
+        Box::pin(self.begin(order))
+    }
+}
+
+fn start_error(error: spawner::Error) -> StartError {
+    let fault = match error {
+        spawner::Error::TooMany | spawner::Error::Late => StartFault::Busy,
+        spawner::Error::TooLarge { .. } => StartFault::Function,
+        _ => StartFault::Ours,
+    };
+    StartError {
+        fault,
+        reason: error.to_string(),
+    }
+}
+
+/// Names the runtime as Lambda does; the number is that of what really runs.
+fn runtime_name(start: &StartOrder, program: &Program) -> RuntimeName {
+    let version = match program {
+        Program::Launcher { interpreter, .. } => {
+            let (major, minor, patch) = interpreter.version;
+            match interpreter.language {
+                Language::Python(_) => format!("python:{major}.{minor}.v{patch}"),
+                Language::Node(_) => format!("nodejs:{major}.v{minor}"),
+            }
+        }
+        Program::Bootstrap(_) => start.config.runtime.to_string().replacen('.', ":", 1) + ".v1",
+    };
+    let digest = model::id::hex(&Sha256::digest(version.as_bytes()));
+    let arn = format!("arn:aws:lambda:{}::runtime:{digest}", start.function.region);
+    RuntimeName { version, arn }
+}
+
+/// Hands every connection to the endpoint over, with who it comes from.
+async fn serve_endpoint(
+    listener: std::net::TcpListener,
+    identity: InstanceIdentity,
+    endpoint: Endpoint,
+    clock: Arc<dyn Clock>,
+) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+        return;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => endpoint(identity.clone(), stream),
+            // A lack of descriptors, which passes.
+            Err(_) => clock.sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The daemon's side of the spawner helper: starts it, claims jails from its pool, and ends
+//! them. Safe and asynchronous; everything that needs rights happens in the helper.
+
+mod jail;
+mod link;
+mod order;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit};
+
+pub use self::jail::{Doors, Jail, Keeper};
+pub use self::order::{Bind, Exit, Limits, Order, Status};
+
+use self::link::Link;
+use crate::host::Host;
+use crate::jail::message::{Notice, Request, Settings};
+use crate::jail::plan::{Plan, Sealed};
+use crate::jail::wire::{self, MESSAGE_BYTES_MAX};
+
+/// The argument that makes this program the spawner helper.
+pub const HELPER_ARGUMENT: &str = "__spawner";
+
+/// How long the helper may take to look at the host.
+const BEGIN_LIMIT: Timespec = Timespec {
+    tv_sec: 15,
+    tv_nsec: 0,
+};
+
+/// How long a claim may take; a healthy one takes about a millisecond.
+const CLAIM_LIMIT: Duration = Duration::from_secs(30);
+
+/// How a spawner is started.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This program; run again as the helper.
+    pub program: PathBuf,
+    /// Generic jails kept ready.
+    pub pool: usize,
+    /// An existing folder, of which nothing is used on hosts that have `/sys`.
+    pub runtime_dir: PathBuf,
+    /// Where the platform's endpoint is inside jails.
+    pub endpoint_port: u16,
+    /// Whether to run functions without isolation where the host allows none.
+    pub allow_lite: bool,
+}
+
+/// Why a spawner or a jail is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The helper could not be started.
+    #[error("start the spawner helper: {0}")]
+    Launch(#[source] io::Error),
+    /// The helper cannot make jails on this host.
+    #[error("make sandboxes on this host: {reason}; `dayfly doctor` says how to allow it")]
+    Host {
+        /// In the helper's words.
+        reason: String,
+    },
+    /// No generic jail could be made.
+    #[error("prepare a sandbox: {reason}")]
+    Prepare {
+        /// In the helper's words.
+        reason: String,
+    },
+    /// The jail could not be filled as ordered, or its program not be started.
+    #[error("start the program in its sandbox: {reason}")]
+    Refused {
+        /// In the helper's or the jail's words.
+        reason: String,
+    },
+    /// The order does not fit into one message.
+    #[error(
+        "start the program in its sandbox: its arguments, environment and files are \
+         {bytes} bytes, more than {} can be",
+        MESSAGE_BYTES_MAX
+    )]
+    TooLarge {
+        /// What they are together.
+        bytes: usize,
+    },
+    /// Too many claims wait for a jail.
+    #[error("claim a sandbox: too many are being started; try again later")]
+    TooMany,
+    /// It took too long.
+    #[error("claim a sandbox: it was not ready in {} s", CLAIM_LIMIT.as_secs())]
+    Late,
+    /// The helper is gone.
+    #[error("claim a sandbox: the spawner has ended; restart dayfly")]
+    Ended,
+}
+
+/// A running spawner helper; cheap to clone. When the last one is dropped, every jail and the
+/// helper end.
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    host: Host,
+    link: Arc<Link>,
+    clock: Arc<dyn store::Clock>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let link = self.link.clone();
+        self.runtime.spawn(async move {
+            let _ = link.send(&Request::Shutdown, &[]).await;
+            link.drain();
+        });
+    }
+}
+
+impl Spawner {
+    /// Starts the helper and waits until it has looked at the host (some milliseconds). Must be
+    /// called inside a tokio runtime.
+    pub fn launch(config: Config, clock: Arc<dyn store::Clock>) -> Result<Self, Error> {
+        raise_open_files();
+        let (socket, mut child, host) = start(&config)?;
+        // It is a packet socket, but readiness is all that this type is used for.
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true).map_err(Error::Launch)?;
+        let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::Launch)?;
+        let link = Link::new(socket, config.pool, clock.clone());
+        tokio::spawn(link.clone().keep_full());
+        let listening = link.clone();
+        tokio::spawn(async move {
+            listening.clone().listen().await;
+            let buried = tokio::task::spawn_blocking(move || bury(&mut child, &config.program));
+            let _ = buried.await;
+            listening.ended.send_replace(true);
+        });
+        link.refill_soon();
+        let runtime = tokio::runtime::Handle::current();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                host,
+                link,
+                clock,
+                runtime,
+            }),
+        })
+    }
+
+    /// What was found out about this host at the launch.
+    pub fn host(&self) -> &Host {
+        &self.shared.host
+    }
+
+    /// Takes a generic jail, fills it as ordered and starts the program. Resolves once the
+    /// program runs.
+    pub async fn claim(&self, order: Order) -> Result<Jail, Error> {
+        tokio::select! {
+            biased;
+            claimed = self.claim_now(&order) => claimed,
+            () = self.shared.clock.sleep(CLAIM_LIMIT) => Err(Error::Late),
+        }
+    }
+
+    async fn claim_now(&self, order: &Order) -> Result<Jail, Error> {
+        let link = &self.shared.link;
+        let sealed = order.program().seal();
+        let mut prepared = link.prepared().await?;
+        let id = prepared.keeper.id();
+        let started = link.expect_start(id)?;
+        if !order.outside_network {
+            // Before the program runs: without listeners the kernel refuses what is redirected
+            // to them.
+            prepared.doors.egress = None;
+            prepared.doors.dns = None;
+            prepared.doors.dns_tcp = None;
+        }
+        let plan = Plan {
+            trees: order.trees(),
+            limits: order.limits.clone(),
+            outside_network: order.outside_network,
+            control: order.control,
+            dialers: order.dialers,
+            program: Sealed(&sealed),
+        };
+        let sent = link.send(&Request::Claim(id, plan), &[]).await;
+        sent.map_err(|error| match error.raw_os_error() {
+            Some(code) if code == libc::EMSGSIZE => Error::TooLarge {
+                bytes: sealed.len(),
+            },
+            _ => Error::Ended,
+        })?;
+        let dialers = started.await.unwrap_or(Err(Error::Ended));
+        link.refill_soon();
+        let dialers = dialers?;
+        Ok(Jail {
+            control: order.control.then_some(prepared.control),
+            output: prepared.output,
+            doors: prepared.doors,
+            dialers,
+            keeper: prepared.keeper,
+        })
+    }
+
+    /// Ends every jail and the helper; resolves when nothing is left.
+    pub async fn shutdown(&self) {
+        let link = &self.shared.link;
+        let _ = link.send(&Request::Shutdown, &[]).await;
+        let mut ended = link.ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// What a spawner would find on this host; nothing is left of it.
+pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
+    let config = Config {
+        program: program.to_owned(),
+        pool: 0,
+        runtime_dir: runtime_dir.to_owned(),
+        endpoint_port: 4566,
+        allow_lite: true,
+    };
+    let (socket, mut child, host) = start(&config)?;
+    // The helper ends with its socket.
+    drop(socket);
+    child.wait().map_err(Error::Launch)?;
+    Ok(host)
+}
+
+/// Starts a helper.
+fn start(config: &Config) -> Result<(OwnedFd, Child, Host), Error> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|error| Error::Launch(error.into()))?;
+    let mut command = Command::new(&config.program);
+    command
+        .arg(HELPER_ARGUMENT)
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .current_dir("/");
+    let mut child = command.spawn().map_err(Error::Launch)?;
+    // Its copy of the helper's end would keep the socket open.
+    drop(command);
+    match begin(&ours, config) {
+        Ok(host) => Ok((ours, child, host)),
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+/// Tells the helper what it needs, and hears what it found.
+fn begin(socket: &OwnedFd, config: &Config) -> Result<Host, Error> {
+    let settings = Settings {
+        endpoint_port: config.endpoint_port,
+        runtime_dir: config.runtime_dir.clone(),
+        allow_lite: config.allow_lite,
+    };
+    let request = Request::Begin(settings).write();
+    wire::send(socket, &[&request], &[], SendFlags::DONTWAIT).map_err(Error::Launch)?;
+    let mut answered = [PollFd::new(socket, PollFlags::IN)];
+    let ready = rustix::event::poll(&mut answered, Some(&BEGIN_LIMIT));
+    if ready.map_err(|error| Error::Launch(error.into()))? == 0 {
+        return Err(Error::Host {
+            reason: "the spawner helper does not answer".to_owned(),
+        });
+    }
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    let (length, _) =
+        wire::receive(socket, &mut buffer, RecvFlags::DONTWAIT).map_err(Error::Launch)?;
+    match Notice::read(buffer.get(..length).unwrap_or_default()) {
+        Ok(Notice::Host(host)) => Ok(*host),
+        Ok(Notice::Unprepared(reason)) => Err(Error::Host { reason }),
+        _ => Err(Error::Host {
+            reason: "the spawner helper ended while it started".to_owned(),
+        }),
+    }
+}
+
+/// Waits for the helper's end. If that was not in order, it has a new one remove what the old
+/// one could not.
+fn bury(helper: &mut Child, program: &Path) {
+    if helper.wait().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let swept = Command::new(program)
+        .arg(HELPER_ARGUMENT)
+        .env_clear()
+        .stdin(Stdio::null())
+        .current_dir("/")
+        .status();
+    if let Err(error) = swept {
+        tracing::warn!(%error, "control groups of the ended spawner may be left");
+    }
+}
+
+/// Every jail takes about ten descriptors of ours, and the usual soft limit is 1024.
+fn raise_open_files() {
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let _ = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    );
+}

@@ -1,0 +1,204 @@
+//! One claimed jail, as the daemon holds it.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::link::Link;
+use super::{Exit, Status};
+use crate::jail::message::{JailId, Request};
+
+/// A jail whose program runs. Dropping it, and every [`Keeper`] of it, kills it.
+#[derive(Debug)]
+pub struct Jail {
+    /// To the program's descriptor 3, if ordered; nonblocking.
+    pub control: Option<UnixStream>,
+    /// What the program writes to standard output and error, in one stream; nonblocking.
+    pub output: OwnedFd,
+    /// Where the program reaches the platform.
+    pub doors: Doors,
+    /// Unconnected TCP sockets of the jail's network, as many as ordered; nonblocking.
+    pub dialers: Vec<OwnedFd>,
+    pub(super) keeper: Keeper,
+}
+
+/// Listeners that live in the jail's network; all nonblocking.
+#[derive(Debug)]
+pub struct Doors {
+    /// 127.0.0.1:9001 inside.
+    pub runtime_api: TcpListener,
+    /// 127.0.0.1 at the endpoint's port inside.
+    pub endpoint: TcpListener,
+    /// Where connections to the outside are redirected to.
+    pub egress: Option<TcpListener>,
+    /// 127.0.0.1:53 inside.
+    pub dns: Option<UdpSocket>,
+    /// The same over TCP.
+    pub dns_tcp: Option<TcpListener>,
+}
+
+/// What can be done with a jail; cheap to clone. The last one dropped kills the jail.
+#[derive(Clone)]
+pub struct Keeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: JailId,
+    link: Arc<Link>,
+    exit: watch::Receiver<Option<Exit>>,
+    gone: watch::Receiver<bool>,
+    memory: Option<OwnedFd>,
+    memory_peak: Option<OwnedFd>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper")
+            .field("id", &self.inner.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !*self.gone.borrow() {
+            self.link.kill_later(self.id);
+        }
+    }
+}
+
+impl Jail {
+    /// A keeper of its own, for whoever takes this jail apart.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
+    }
+
+    /// See [`Keeper::exited`].
+    pub fn exited(&self) -> impl Future<Output = Exit> + Send + 'static {
+        self.keeper.exited()
+    }
+
+    /// See [`Keeper::kill`].
+    pub async fn kill(&self) {
+        self.keeper.kill().await;
+    }
+
+    /// See [`Keeper::freeze`].
+    pub async fn freeze(&self) {
+        self.keeper.freeze().await;
+    }
+
+    /// See [`Keeper::thaw`].
+    pub async fn thaw(&self) {
+        self.keeper.thaw().await;
+    }
+
+    /// See [`Keeper::memory_peak_bytes`].
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        self.keeper.memory_peak_bytes()
+    }
+
+    /// See [`Keeper::memory_bytes`].
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.keeper.memory_bytes()
+    }
+}
+
+impl Keeper {
+    pub(super) fn new(
+        id: JailId,
+        link: Arc<Link>,
+        exit: watch::Receiver<Option<Exit>>,
+        gone: watch::Receiver<bool>,
+        memory: Option<OwnedFd>,
+        memory_peak: Option<OwnedFd>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                id,
+                link,
+                exit,
+                gone,
+                memory,
+                memory_peak,
+            }),
+        }
+    }
+
+    pub(super) fn id(&self) -> JailId {
+        self.inner.id
+    }
+
+    /// Resolves when the program has ended. May be awaited by several, and after the fact.
+    pub fn exited(&self) -> impl Future<Output = Exit> + Send + 'static {
+        let mut exit = self.inner.exit.clone();
+        async move {
+            match exit.wait_for(Option::is_some).await.map(|exit| *exit) {
+                Ok(Some(exit)) => exit,
+                // The helper is gone, and every jail with it.
+                _ => Exit {
+                    status: Status::Signal(9),
+                    out_of_memory: false,
+                },
+            }
+        }
+    }
+
+    /// Ends the whole tree of processes; resolves when processes, mounts and control group are
+    /// gone.
+    pub async fn kill(&self) {
+        if *self.inner.gone.borrow() {
+            return;
+        }
+        let _ = self
+            .inner
+            .link
+            .send(&Request::Kill(self.inner.id), &[])
+            .await;
+        let mut gone = self.inner.gone.clone();
+        // An error means that the helper is gone, and every jail with it.
+        let _ = gone.wait_for(|gone| *gone).await;
+    }
+
+    /// Stops every process from using the processor.
+    pub async fn freeze(&self) {
+        self.inner
+            .link
+            .settle(self.inner.id, &Request::Freeze(self.inner.id))
+            .await;
+    }
+
+    /// Undoes [`Keeper::freeze`].
+    pub async fn thaw(&self) {
+        self.inner
+            .link
+            .settle(self.inner.id, &Request::Thaw(self.inner.id))
+            .await;
+    }
+
+    /// The most memory it ever used, in bytes, where the host tells. Cheap.
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        read_number(self.inner.memory_peak.as_ref())
+    }
+
+    /// Memory it uses now, in bytes, where the host tells. Cheap.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        read_number(self.inner.memory.as_ref())
+    }
+}
+
+fn read_number(file: Option<&OwnedFd>) -> Option<u64> {
+    let mut buffer = [0; 32];
+    let length = rustix::io::pread(file?, &mut buffer, 0).ok()?;
+    std::str::from_utf8(buffer.get(..length)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

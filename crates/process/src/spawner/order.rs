@@ -1,0 +1,104 @@
+//! What a jail is ordered with, and how it ends.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::jail::plan::{Program, Tree};
+
+/// Everything a jail is claimed with. Paths are as seen inside, unless they say otherwise.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The program, by its absolute path, and its arguments.
+    pub argv: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts.
+    pub cwd: PathBuf,
+    /// Host folders and files to be seen inside, read-only.
+    pub binds: Vec<Bind>,
+    /// Several host folders seen as one, read-only: the target, then the folders, later ones
+    /// winning.
+    pub overlays: Vec<(PathBuf, Vec<PathBuf>)>,
+    /// Symbolic links: where, and what they point to.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// Small read-only files. Together with arguments and environment they may hold 180 KiB.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whether connections to the outside are carried.
+    pub outside_network: bool,
+    /// Whether the program gets a socket to us as descriptor 3.
+    pub control: bool,
+    /// Unconnected TCP sockets of the jail's network to hand out.
+    pub dialers: u8,
+}
+
+/// A host folder or file that is seen inside, read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside; made if it is not there.
+    pub target: PathBuf,
+}
+
+/// What a jail may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory of all its processes and of what it writes to `/tmp`, in bytes.
+    pub memory_bytes: u64,
+    /// Share of the processors when they are short; 1000 is one processor's.
+    pub cpu_weight_millis: u32,
+    /// Processes and threads at once.
+    pub processes: u32,
+    /// Open files of each process.
+    pub open_files: u32,
+    /// Size of `/tmp`, in bytes.
+    pub tmp_bytes: u64,
+}
+
+/// How a jail's program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// What the kernel says.
+    pub status: Status,
+    /// Whether the kernel killed a process of the jail for want of memory.
+    pub out_of_memory: bool,
+}
+
+/// What the kernel says of a program's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It exited.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl Order {
+    pub(super) fn trees(&self) -> Vec<Tree> {
+        let binds = self.binds.iter().map(|bind| Tree {
+            target: bind.target.clone(),
+            sources: vec![bind.source.clone()],
+        });
+        let overlays = self
+            .overlays
+            .iter()
+            .filter(|(_, sources)| !sources.is_empty());
+        let overlays = overlays.map(|(target, sources)| Tree {
+            target: target.clone(),
+            sources: sources.clone(),
+        });
+        binds.chain(overlays).collect()
+    }
+
+    pub(super) fn program(&self) -> Program {
+        Program {
+            argv: self.argv.clone(),
+            env: self.env.clone(),
+            cwd: self.cwd.clone(),
+            links: self.links.clone(),
+            files: self.files.clone(),
+        }
+    }
+}

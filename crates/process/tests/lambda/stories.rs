@@ -1,0 +1,302 @@
+//! The stories.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use engine::port::Started;
+
+use crate::world::{World, shown};
+
+type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+macro_rules! stories {
+    ($($name:ident),* $(,)?) => {
+        &[$((stringify!($name), |world| Box::pin($name(world)))),*]
+    };
+}
+
+const STORIES: &[(&str, Story)] = stories![
+    python_answers,
+    node_answers,
+    a_bootstrap_answers,
+    time_runs_out,
+    memory_runs_out,
+    initialisation_goes_wrong,
+    a_missing_bootstrap_is_named,
+    an_instance_is_frozen_and_thawed,
+    layers_are_seen,
+    a_flood_of_output_ends,
+];
+
+/// Runs the stories whose name holds `filter`; how many failed.
+pub(crate) async fn run(filter: &str) -> usize {
+    let world = World::new();
+    let mut failed = 0;
+    for (name, story) in STORIES.iter().filter(|(name, _)| name.contains(filter)) {
+        let ran = tokio::spawn(story(world.clone())).await;
+        println!(
+            "lambda: {name} ... {}",
+            if ran.is_ok() { "ok" } else { "FAILED" }
+        );
+        failed += usize::from(ran.is_err());
+    }
+    world.spawner.shutdown().await;
+    std::fs::remove_dir_all(&world.folder).unwrap();
+    failed
+}
+
+const PYTHON: &str =
+    "def handler(event, context):\n    print('hi')\n    return {'hello': event['name']}";
+const NODE: &str =
+    "exports.handler = async (event) => { console.log('hi'); return { hello: event.name } }";
+const BOOTSTRAP: &str = r#"#!/bin/bash
+base=http://127.0.0.1:9001/2018-06-01/runtime
+exec 5<>/dev/tcp/127.0.0.1/9001
+ask() {
+    printf '%s\r\nHost: a\r\nContent-Length: %s\r\n\r\n%s' "$1 HTTP/1.1" "${#2}" "$2" >&5
+    length=0
+    while IFS= read -r line <&5; do
+        line=${line%$'\r'}
+        case "${line,,}" in
+            content-length:*) length=${line#*: } ;;
+            lambda-runtime-aws-request-id:*) id=${line#*: } ;;
+            '') break ;;
+        esac
+    done
+    body=
+    [ "$length" = 0 ] || IFS= read -r -N "$length" body <&5
+}
+while true; do
+    ask 'GET /2018-06-01/runtime/invocation/next' ''
+    echo "working on $id"
+    ask "POST /2018-06-01/runtime/invocation/$id/response" "$body"
+done
+"#;
+
+async fn python_answers(world: World) {
+    answers(
+        &world,
+        "python3.11",
+        "app.handler",
+        &[("app.py", PYTHON)],
+        "\"hello\": \"you\"",
+    )
+    .await;
+}
+
+async fn node_answers(world: World) {
+    answers(
+        &world,
+        "nodejs20.x",
+        "index.handler",
+        &[("index.js", NODE)],
+        "\"hello\":\"you\"",
+    )
+    .await;
+}
+
+async fn a_bootstrap_answers(world: World) {
+    answers(
+        &world,
+        "provided.al2023",
+        "",
+        &[("bootstrap", BOOTSTRAP)],
+        "\"name\": \"you\"",
+    )
+    .await;
+}
+
+async fn answers(
+    world: &World,
+    runtime: &str,
+    handler: &str,
+    files: &[(&str, &str)],
+    expected: &str,
+) {
+    let function = world.function(runtime, handler, files);
+    let instance = function.instance().await;
+    for _ in 0..3 {
+        let execution = instance.invoke(function.call(r#"{"name": "you"}"#)).await;
+        let seen = shown(&execution);
+        assert!(
+            seen.starts_with("replied") && seen.contains(expected),
+            "{seen}\n{}",
+            function.log.text()
+        );
+        let tail = String::from_utf8(execution.log_tail.unwrap().to_vec()).unwrap();
+        let lines: Vec<_> = tail
+            .lines()
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
+        assert_eq!(
+            (lines.first(), lines.len(), lines.last()),
+            (Some(&"START"), 4, Some(&"REPORT")),
+            "{tail}"
+        );
+    }
+    assert!(instance.memory_bytes().is_none_or(|bytes| bytes > 0));
+    assert!(instance.is_alive());
+    instance.stop().await;
+    assert!(!instance.is_alive());
+}
+
+async fn time_runs_out(world: World) {
+    let mut function = world.function(
+        "python3.11",
+        "app.handler",
+        &[(
+            "app.py",
+            "import time\ndef handler(e, c):\n    print('busy'); time.sleep(60)",
+        )],
+    );
+    function.timeout = Duration::from_secs(1);
+    let seen = function.outcome("{}").await;
+    assert_eq!(
+        seen,
+        r#"timed_out {"errorType":"Sandbox.Timedout","errorMessage":"RequestId: ID Error: Task timed out after 1.00 seconds"}"#
+    );
+    let log = function.log.text();
+    assert!(
+        log.contains("\nbusy\n") && log.contains("Task timed out after 1.00 seconds\nEND "),
+        "{log}"
+    );
+    assert!(
+        log.contains("\tDuration: 1000.00 ms\tBilled Duration: 1000 ms\t")
+            && log.contains("\tStatus: timeout\n"),
+        "{log}"
+    );
+}
+
+async fn memory_runs_out(world: World) {
+    let function = world.function(
+        "python3.11",
+        "app.handler",
+        &[(
+            "app.py",
+            "def handler(e, c):\n    x = bytearray(400 << 20)\n    return len(x)",
+        )],
+    );
+    let seen = function.outcome("{}").await;
+    let log = function.log.text();
+    assert!(
+        seen.starts_with("out_of_memory") && seen.contains("signal: killed"),
+        "{seen}\n{log}"
+    );
+    assert!(
+        log.contains("Max Memory Used: 128 MB\tStatus: error\tError Type: Runtime.OutOfMemory\n"),
+        "{log}"
+    );
+}
+
+async fn initialisation_goes_wrong(world: World) {
+    let check = async |source: &str, expected: &str, logged: &str| {
+        let mut function = world.function("python3.11", "app.handler", &[("app.py", source)]);
+        function.init_timeout = Duration::from_secs(2);
+        let seen = function.outcome("{}").await;
+        assert!(seen.starts_with(expected), "{seen}");
+        let log = function.log.text();
+        assert!(log.contains(logged), "{log}");
+    };
+    check(
+        "import nothing_such",
+        "failed {\"errorMessage\": \"Unable to import",
+        "Phase: init\tStatus: error\tError Type: Runtime.ImportModuleError",
+    )
+    .await;
+    check(
+        "import os; os._exit(3)",
+        "crashed {\"errorType\":\"Runtime.ExitError\"",
+        "Phase: init\tStatus: error\tError Type: Runtime.ExitError",
+    )
+    .await;
+    check(
+        "while True: pass",
+        "initialisation timed out",
+        "Phase: init\tStatus: timeout",
+    )
+    .await;
+    check(
+        "import os; os.write(3, b'#' * 64)",
+        "crashed",
+        "Error Type: Runtime.ExitError",
+    )
+    .await;
+}
+
+async fn a_missing_bootstrap_is_named(world: World) {
+    let seen = world
+        .function("provided.al2023", "", &[])
+        .outcome("{}")
+        .await;
+    assert_eq!(
+        seen,
+        r#"crashed {"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: ID Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}"#
+    );
+    let seen = world
+        .function("provided.al2", "", &[("bootstrap", "#!/bin/sh\nexit 127")])
+        .outcome("{}")
+        .await;
+    assert!(seen.contains("exit status 127"), "{seen}");
+}
+
+async fn an_instance_is_frozen_and_thawed(world: World) {
+    let function = world.function("python3.11", "app.handler", &[("app.py", PYTHON)]);
+    let instance = function.instance().await;
+    instance.freeze().await;
+    instance.freeze().await;
+    let execution = instance.invoke(function.call(r#"{"name": "you"}"#)).await;
+    assert!(
+        shown(&execution).starts_with("replied"),
+        "{}",
+        shown(&execution)
+    );
+    instance.freeze().await;
+    instance.stop().await;
+    instance.gone().await;
+}
+
+async fn layers_are_seen(world: World) {
+    let mut function = world.function("python3.11", "app.handler", &[("app.py", "import mine, sys\ndef handler(e, c): return [mine.NAME, open('/opt/note').read(), sys.path[:3]]")]);
+    let first = world.function(
+        "python3.11",
+        "x.x",
+        &[("python/mine.py", "NAME = 'first'"), ("note", "one")],
+    );
+    let second = world.function(
+        "python3.11",
+        "x.x",
+        &[
+            ("python/lib/python3.11/site-packages/other.py", ""),
+            ("note", "two"),
+        ],
+    );
+    function.layers = vec![first.code, second.code];
+    let seen = function.outcome("{}").await;
+    assert_eq!(
+        seen,
+        r#"replied ["first", "two", ["/var/task", "/opt/python/lib/python3.11/site-packages", "/opt/python"]]"#
+    );
+}
+
+async fn a_flood_of_output_ends(world: World) {
+    let mut function = world.function(
+        "python3.11",
+        "app.handler",
+        &[(
+            "app.py",
+            "import os\ndef handler(e, c):\n    while True: os.write(1, b'spam\\n' * 4000)",
+        )],
+    );
+    function.timeout = Duration::from_secs(2);
+    let started = function.start().await;
+    let Started::Ready { instance, .. } = started else {
+        panic!("{started:?}")
+    };
+    let execution = instance.invoke(function.call("{}")).await;
+    assert!(shown(&execution).starts_with("timed_out"));
+    let log = function.log.text();
+    assert!(log.len() < 40 << 20, "{} bytes of log", log.len());
+    assert!(log.contains("were dropped"));
+    instance.stop().await;
+}

@@ -1,0 +1,204 @@
+//! What the stories need: processes over real jails, functions, calls and a log to look at.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::port::{Call, Instance, LogEvent, LogSink, Runtime as _, StartOrder, Started, Waited};
+use model::{Execution, FunctionConfig, InvocationId, LogFormat, LogLevel, Runtime, VersionId};
+use process::interpreter::Surroundings;
+use process::spawner::Spawner;
+use process::{Config, Processes};
+use store::{Clock, SystemClock};
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) spawner: Spawner,
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Kept(pub(crate) Mutex<Vec<LogEvent>>);
+
+impl LogSink for Kept {
+    fn write(&self, event: LogEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+impl Kept {
+    /// The lines so far, without what differs from run to run.
+    pub(crate) fn text(&self) -> String {
+        let events = self.0.lock().unwrap();
+        events
+            .iter()
+            .map(|event| event.text.clone() + "\n")
+            .collect()
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let mut id = [0; 8];
+        clock.random(&mut id);
+        let folder = std::env::temp_dir().join(format!("dayfly-lambda-{}", model::id::hex(&id)));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let config = process::spawner::Config {
+            program: std::env::current_exe().unwrap(),
+            pool: 2,
+            runtime_dir: folder.clone(),
+            endpoint_port: 4566,
+            allow_lite: false,
+        };
+        let spawner = Spawner::launch(config, Arc::clone(&clock)).unwrap();
+        let config = Config {
+            spawner: spawner.clone(),
+            cache: folder.join("cache"),
+            endpoint: Arc::new(|_, stream| drop(stream)),
+            endpoint_port: 4566,
+            strict_runtimes: false,
+            inspect: false,
+            surroundings: Surroundings::of_this_process(),
+            progress: Arc::new(|_| {}),
+            clock: Arc::clone(&clock),
+        };
+        let processes = Arc::new(Processes::new(config));
+        Self {
+            spawner,
+            processes,
+            clock,
+            folder,
+        }
+    }
+
+    /// A function of these files.
+    pub(crate) fn function(
+        &self,
+        runtime: &str,
+        handler: &str,
+        files: &[(&str, &str)],
+    ) -> Function {
+        let mut id = [0; 8];
+        self.clock.random(&mut id);
+        let code = self.folder.join(model::id::hex(&id));
+        for (name, text) in files {
+            let path = code.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::fs::create_dir_all(&code).unwrap();
+        let runtime: Runtime = runtime.parse().unwrap();
+        let config = FunctionConfig {
+            runtime,
+            handler: handler.to_owned(),
+            description: String::new(),
+            memory_mb: 128,
+            timeout: Duration::from_secs(3),
+            tmp_mb: 512,
+            environment: BTreeMap::new(),
+            code: model::Code {
+                digest: model::Digest::from_bytes([0; 32]),
+                size_bytes: 0,
+            },
+            layers: Vec::new(),
+            log_format: LogFormat::Text,
+            log_level: LogLevel::Info,
+            network: model::Network::PlatformOnly,
+            inspect: false,
+        };
+        Function {
+            world: self.clone(),
+            config,
+            code,
+            layers: Vec::new(),
+            init_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(20),
+            log: Arc::default(),
+        }
+    }
+}
+
+pub(crate) struct Function {
+    world: World,
+    pub(crate) config: FunctionConfig,
+    pub(crate) code: PathBuf,
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) init_timeout: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) log: Arc<Kept>,
+}
+
+impl Function {
+    pub(crate) async fn start(&self) -> Started {
+        let order = StartOrder {
+            instance: model::InstanceId::from_random(self.world.clock.random_id()),
+            function: function_id(),
+            version: VersionId::Latest,
+            config: Arc::new(self.config.clone()),
+            code: self.code.clone(),
+            layers: self.layers.clone(),
+            init_timeout: self.init_timeout,
+            log: Arc::clone(&self.log) as Arc<dyn LogSink>,
+        };
+        self.world.processes.start(order).await.unwrap()
+    }
+
+    pub(crate) async fn instance(&self) -> Arc<dyn Instance> {
+        match self.start().await {
+            Started::Ready { instance, .. } => instance,
+            other => panic!("{other:?}\n{}", self.log.text()),
+        }
+    }
+
+    /// Starts it and runs it once; what its caller sees.
+    pub(crate) async fn outcome(&self, payload: &str) -> String {
+        let call = self.call(payload);
+        let id = call.id.clone();
+        let execution = match self.start().await {
+            Started::Ready { instance, .. } => {
+                let execution = instance.invoke(call).await;
+                instance.stop().await;
+                execution
+            }
+            Started::Failed { failed, .. } => failed.outcome(&call),
+            Started::TimedOut => return "initialisation timed out".to_owned(),
+        };
+        shown(&execution).replace(id.as_str(), "ID")
+    }
+
+    pub(crate) fn call(&self, payload: &str) -> Call {
+        Call {
+            id: InvocationId::from_random(self.world.clock.random_id()),
+            target: function_id().unqualified(),
+            version: VersionId::Latest,
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            timeout: self.timeout,
+            deadline_ms: self.world.clock.now_ms() + 3000,
+            trace: None,
+            client_context: None,
+            tail: true,
+            waited: Waited::default(),
+        }
+    }
+}
+
+pub(crate) fn shown(execution: &Execution) -> String {
+    let payload = String::from_utf8_lossy(&execution.outcome.payload).into_owned();
+    format!("{} {payload}", execution.outcome.end.as_str())
+}
+
+fn function_id() -> model::FunctionId {
+    model::FunctionId {
+        account: "000000000000".parse().unwrap(),
+        region: "eu-west-1".parse().unwrap(),
+        name: "greet".parse().unwrap(),
+    }
+}
