@@ -1,0 +1,323 @@
+//! The HTTP/1.1 server loop as a value: it accepts, limits and hands requests to one service.
+//! It routes nothing and knows no door.
+
+mod pace;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use model::InstanceId;
+use store::Clock;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::Body;
+use pace::{PacedBody, PacedStream};
+
+/// What connections and requests may use.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once; more are refused with 503.
+    pub connections_max: usize,
+    /// Time for a request's head, counted from the end of the request before: also how long a
+    /// connection may idle between requests.
+    pub head_timeout: Duration,
+    /// Header fields of one request.
+    pub headers_max: usize,
+    /// One request's head, in bytes.
+    pub head_bytes_max: usize,
+    /// One request's body, in bytes, whatever the door. Doors have lower limits of their own.
+    pub body_bytes_max: u64,
+    /// Time that a body may take beyond what `body_rate_min` allows it.
+    pub body_grace: Duration,
+    /// Least rate of a body, in bytes per second.
+    pub body_rate_min: u64,
+    /// How long a client may read nothing while an answer waits for it.
+    pub write_timeout: Duration,
+    /// How long requests in flight may go on once the server is told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    /// Header and rate limits that cut slow senders off and no real client (ours).
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            head_timeout: Duration::from_secs(10),
+            headers_max: 100,
+            head_bytes_max: 16 * 1024,
+            // Lambda's largest request: a package sent inside CreateFunction (AWS quota).
+            body_bytes_max: 70_167_211,
+            body_grace: Duration::from_secs(20),
+            body_rate_min: 16 * 1024,
+            write_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a request came from; every request carries it among its extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The address that it connected to: its port may stand for a function.
+    pub local: SocketAddr,
+    /// The instance that it comes from, where it comes from inside a sandbox.
+    pub instance: Option<InstanceId>,
+}
+
+/// The server. A cheap handle: listeners may come and go, all share one set of limits.
+pub struct Server<S> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    service: S,
+    http: http1::Builder,
+    limits: Limits,
+    connections: Arc<Semaphore>,
+    /// Connections that are being told that there is no room.
+    refusals: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<S> Clone for Server<S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Server<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("limits", &self.shared.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, F> Server<S>
+where
+    S: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    /// A server that hands every request to `service`.
+    pub fn new(service: S, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(limits.headers_max)
+            .max_header_size(limits.head_bytes_max);
+        let connections = Arc::new(Semaphore::new(limits.connections_max));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        Self {
+            shared: Arc::new(Shared {
+                service,
+                http,
+                limits,
+                connections,
+                refusals,
+                clock,
+            }),
+        }
+    }
+
+    /// Serves a listener until `shutdown` resolves; then lets requests in flight end, for
+    /// `limits.drain` at most. May run for several listeners at once.
+    pub async fn run(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let (stop, stopped) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, remote)) => self.admit(stream, remote, &stopped, &mut connections),
+                    Err(error) => {
+                        // Out of descriptors: those that end free some; trying at once would spin.
+                        tracing::warn!(%error, "could not accept a connection");
+                        self.shared.clock.sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        // Nobody listens any more when there are no connections left: that is no failure.
+        let _ = stop.send(true);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all_ended => {}
+            () = self.shared.clock.sleep(self.shared.limits.drain) => {
+                tracing::warn!("closing connections whose requests did not end in time");
+            }
+        }
+    }
+
+    /// Serves one connection that came another way, such as from inside a sandbox, to its end.
+    pub async fn serve_stream<T>(&self, stream: T, peer: Peer)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ok(_permit) = self.shared.connections.clone().try_acquire_owned() else {
+            return refuse(stream, self.shared.clock.as_ref()).await;
+        };
+        let (_stop, stopped) = watch::channel(false);
+        serve(self.shared.clone(), stream, peer, stopped).await;
+    }
+
+    fn admit(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        stopped: &watch::Receiver<bool>,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else {
+            if let Ok(permit) = self.shared.refusals.clone().try_acquire_owned() {
+                let clock = self.shared.clock.clone();
+                connections.spawn(async move {
+                    refuse(stream, clock.as_ref()).await;
+                    drop(permit);
+                });
+            }
+            return;
+        };
+        // Answers are written whole; holding back their last segment only delays them.
+        let set = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+        let Ok(local) = set else { return };
+        let peer = Peer {
+            remote,
+            local,
+            instance: None,
+        };
+        let serving = serve(self.shared.clone(), stream, peer, stopped.clone());
+        connections.spawn(async move {
+            serving.await;
+            drop(permit);
+        });
+    }
+}
+
+/// Connections told at once that there is no room; beyond these they are just closed (ours).
+const REFUSALS_MAX: usize = 64;
+/// Longest that telling so may take (ours).
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after the system refuses to accept (ours).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+async fn serve<S, F, T>(
+    shared: Arc<Shared<S>>,
+    stream: T,
+    peer: Peer,
+    mut stopped: watch::Receiver<bool>,
+) where
+    S: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = PacedStream::new(stream, shared.limits.write_timeout, shared.clock.clone());
+    let service = {
+        let shared = shared.clone();
+        service_fn(move |request| answer(shared.clone(), peer.clone(), request))
+    };
+    let connection = shared.http.serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let end = tokio::select! {
+        biased;
+        end = connection.as_mut() => end,
+        () = stop => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = end {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn answer<S, F>(
+    shared: Arc<Shared<S>>,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, std::convert::Infallible>
+where
+    S: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    let limits = &shared.limits;
+    if request.body().size_hint().lower() > limits.body_bytes_max {
+        return Ok(too_large(limits.body_bytes_max));
+    }
+    request.extensions_mut().insert(peer);
+    let request = request.map(|body| {
+        if body.is_end_stream() {
+            http_body_util::Empty::new()
+                .map_err(|never| match never {})
+                .boxed()
+        } else {
+            PacedBody::new(body, limits, shared.clock.clone()).boxed()
+        }
+    });
+    Ok((shared.service)(request).await)
+}
+
+fn too_large(limit: u64) -> Response<Body> {
+    let text = format!("{{\"message\":\"the request's body is larger than {limit} bytes\"}}");
+    let mut response = Response::new(crate::full(text));
+    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
+    headers.insert(
+        header::CONNECTION,
+        header::HeaderValue::from_static("close"),
+    );
+    response
+}
+
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\n\
+    retry-after: 1\r\n\
+    connection: close\r\n\
+    content-length: 45\r\n\r\n\
+    {\"message\":\"too many connections; try again\"}";
+
+/// Says that there is no room. Reads on a little, as closing with bytes unread would reset the
+/// connection before the client has read the answer.
+async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, clock: &dyn Clock) {
+    let tell = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut unread = [0; 4096];
+        for _ in 0..16 {
+            if stream.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    tokio::select! {
+        // Whether the client heard it does not matter any more.
+        _ = tell => {}
+        () = clock.sleep(REFUSAL_TIMEOUT) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

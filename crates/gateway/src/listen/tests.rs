@@ -1,0 +1,158 @@
+//! The server as its clients see it, over loopback and in-memory connections.
+
+use store::SystemClock;
+use tokio::io::duplex;
+use tokio::sync::oneshot;
+
+use super::*;
+
+/// Answers with what the request said: its body, or where it came from.
+async fn echo(request: Request<Body>) -> Response<Body> {
+    let local = request
+        .extensions()
+        .get::<Peer>()
+        .map(|peer| peer.local.to_string());
+    let text = match request
+        .into_body()
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+    {
+        Ok(body) if body.is_empty() => local.unwrap_or_default(),
+        Ok(body) => format!("{} bytes", body.len()),
+        Err(error) => format!("cut: {error}"),
+    };
+    Response::new(crate::full(text))
+}
+
+/// Sends raw bytes over one connection and answers all that came back.
+async fn exchange(limits: Limits, sent: &[u8]) -> String {
+    let clock = Arc::new(SystemClock::new());
+    let server = Server::new(echo, limits, clock);
+    let (mut client, inside) = duplex(64 * 1024);
+    let address = SocketAddr::from(([127, 0, 0, 1], 9));
+    let peer = Peer {
+        remote: address,
+        local: address,
+        instance: None,
+    };
+    let serving = tokio::spawn(async move { server.serve_stream(inside, peer).await });
+    client.write_all(sent).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    drop(client);
+    serving.await.unwrap();
+    answer
+}
+
+async fn check(limits: Limits, sent: &str, expected: &str) {
+    let answer = exchange(limits, sent.as_bytes()).await;
+    assert!(answer.contains(expected), "{sent}\n{answer}");
+}
+
+const CLOSE: &str = "host: a\r\nconnection: close\r\n";
+
+#[tokio::test]
+async fn requests_carry_their_peer_and_one_date() {
+    let answer = exchange(
+        Limits::default(),
+        format!("GET / HTTP/1.1\r\n{CLOSE}\r\n").as_bytes(),
+    )
+    .await;
+    assert!(answer.ends_with("127.0.0.1:9"), "{answer}");
+    assert_eq!(answer.matches("date: ").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn heads_have_limits() {
+    let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+    check(
+        Limits::default(),
+        &format!("GET / HTTP/1.1\r\n{CLOSE}{many}\r\n"),
+        "431",
+    )
+    .await;
+    let long = "y".repeat(17 * 1024);
+    check(
+        Limits::default(),
+        &format!("GET / HTTP/1.1\r\n{CLOSE}x: {long}\r\n\r\n"),
+        "431",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn heads_must_come_in_time() {
+    let limits = Limits {
+        head_timeout: Duration::from_millis(1),
+        ..Limits::default()
+    };
+    assert_eq!(exchange(limits, b"GET / HT").await, "");
+}
+
+#[tokio::test]
+async fn bodies_must_fit_and_come_in_time() {
+    let limits = || Limits {
+        body_bytes_max: 10,
+        ..Limits::default()
+    };
+    let announced = format!("POST / HTTP/1.1\r\n{CLOSE}content-length: 11\r\n\r\n");
+    check(limits(), &announced, "413 Payload Too Large").await;
+    let chunked = format!(
+        "POST / HTTP/1.1\r\n{CLOSE}transfer-encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n"
+    );
+    check(limits(), &chunked, "cut: the body is larger than 10 bytes").await;
+    let limits = Limits {
+        body_grace: Duration::from_millis(1),
+        body_rate_min: 1_000_000,
+        ..Limits::default()
+    };
+    let partial = format!("POST / HTTP/1.1\r\n{CLOSE}content-length: 9\r\n\r\n123");
+    check(limits, &partial, "cut: the body came too slowly").await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_cap_are_told_so() {
+    let limits = Limits {
+        connections_max: 0,
+        ..Limits::default()
+    };
+    check(limits, "", "503 Service Unavailable").await;
+}
+
+#[tokio::test]
+async fn a_stopped_server_finishes_what_it_has_begun() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (entered, inside) = oneshot::channel();
+    let (release, released) = oneshot::channel::<()>();
+    let once = std::sync::Mutex::new(Some((entered, released)));
+    let service = move |_request: Request<Body>| {
+        let once = once.lock().unwrap().take();
+        async move {
+            if let Some((entered, released)) = once {
+                let _ = entered.send(());
+                let _ = released.await;
+            }
+            Response::new(crate::full("finished"))
+        }
+    };
+    let server = Server::new(service, Limits::default(), Arc::new(SystemClock::new()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(async move {
+        server.run(listener, async { drop(stopped.await) }).await;
+    });
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    inside.await.unwrap();
+    stop.send(()).unwrap();
+    release.send(()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("finished"), "{answer}");
+    running.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}

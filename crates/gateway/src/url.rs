@@ -1,0 +1,418 @@
+//! Function URLs: a request becomes a payload 2.0 event, the answer becomes the response.
+
+mod cors;
+mod event;
+mod reply;
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use engine::verb::{FunctionView, Invoke};
+use engine::{Engine, Error, ThrottleReason};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use model::{End, Execution, Fault, InvocationId, Principal, Timings, limit};
+use store::Clock;
+
+use crate::Body;
+use crate::listen::Peer;
+
+/// The door of all function URLs.
+#[derive(Debug, Clone)]
+pub struct FunctionUrls {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+}
+
+/// The URL id in the host name `ID.lambda-url.REGION.ANY`, where it is one.
+pub fn id_of_host(host: &str) -> Option<&str> {
+    let (id, rest) = host.split_once('.')?;
+    let after = rest.strip_prefix("lambda-url.")?;
+    let valid = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (valid && !after.is_empty()).then_some(id)
+}
+
+impl FunctionUrls {
+    /// The door over an engine.
+    pub fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
+        Self { engine, clock }
+    }
+
+    /// Answers a request for the function whose URL has this id.
+    pub async fn handle(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        self.answer(url_id, parts, body).await
+    }
+
+    async fn answer(&self, url_id: &str, request: Parts, body: Body) -> Response<Body> {
+        let Some(function) = self.engine.find_url(url_id) else {
+            return unknown();
+        };
+        let rules = function.url.as_ref().and_then(|url| url.cors.as_ref());
+        if let Some(rules) = rules
+            && cors::is_preflight(&request)
+        {
+            let mut response = Response::new(crate::full(Bytes::new()));
+            *response.headers_mut() = cors::preflight(rules, &request.headers);
+            return response;
+        }
+        let ids = Ids::new(self.clock.as_ref(), request.headers.get(event::TRACE_ID));
+        let mut response = match self.run(&function, url_id, &request, body, &ids).await {
+            Ok(response) => response,
+            Err(refused) => refused.response(),
+        };
+        let headers = response.headers_mut();
+        if let Some(rules) = rules {
+            cors::mark(rules, &request.headers, headers);
+        }
+        set(headers, REQUEST_ID, ids.invocation.as_str());
+        set(headers, event::TRACE_ID, &ids.trace);
+        response
+    }
+
+    async fn run(
+        &self,
+        function: &FunctionView,
+        url_id: &str,
+        request: &Parts,
+        body: Body,
+        ids: &Ids,
+    ) -> Result<Response<Body>, Refused> {
+        let body = collect(body).await?;
+        let host = crate::guard::host_of(request).unwrap_or_default();
+        let domain = match id_of_host(&host) {
+            Some(_) => host,
+            None => format!("{url_id}.lambda-url.{}.on.aws", function.id.region),
+        };
+        let peer = request.extensions.get::<Peer>();
+        let around = event::Surroundings {
+            url_id,
+            domain: &domain,
+            request_id: ids.invocation.as_str(),
+            trace_root: ids.trace_root(),
+            source: peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.remote.ip()),
+            port: peer.map_or(80, |peer| peer.local.port()),
+            now_ms: self.clock.now_ms(),
+        };
+        let payload = event::write(request, &body, &around).map_err(|_| Refused::Fault)?;
+        if payload.len() > limit::REQUEST_BYTES_MAX {
+            return Err(Refused::TooLarge);
+        }
+        let call = Invoke {
+            principal: Principal::Public,
+            public_url: true,
+            target: function.id.unqualified(),
+            id: Some(ids.invocation.clone()),
+            payload: payload.into(),
+            trace: Some(ids.trace.clone()),
+            client_context: None,
+            tail: false,
+        };
+        let execution = self
+            .engine
+            .invoke(call)
+            .await
+            .map_err(|error| Refused::of(&error))?;
+        Ok(respond(function, &execution))
+    }
+}
+
+/// What is read of a body that is too large, in bytes, before the connection is closed on it:
+/// most clients send everything before they look for an answer.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Collects a body that may become an event; one that is too large is read but not kept.
+async fn collect(mut body: Body) -> Result<Bytes, Refused> {
+    if body.size_hint().lower() > DISCARD_BYTES_MAX {
+        return Err(Refused::TooLarge);
+    }
+    let mut fits = body.size_hint().lower() <= limit::REQUEST_BYTES_MAX as u64;
+    let mut whole = BytesMut::new();
+    let mut only = Bytes::new();
+    let mut size = 0_u64;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else {
+            continue;
+        };
+        size += data.len() as u64;
+        fits &= size <= limit::REQUEST_BYTES_MAX as u64;
+        if !fits {
+            (whole, only) = (BytesMut::new(), Bytes::new());
+            if size > DISCARD_BYTES_MAX {
+                break;
+            }
+        } else if size == data.len() as u64 {
+            // Most bodies come in one piece, which need not be copied.
+            only = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut only));
+            whole.extend_from_slice(&data);
+        }
+    }
+    if !fits {
+        return Err(Refused::TooLarge);
+    }
+    Ok(if whole.is_empty() {
+        only
+    } else {
+        whole.freeze()
+    })
+}
+
+fn respond(function: &FunctionView, execution: &Execution) -> Response<Body> {
+    let mut response = if execution.outcome.end == End::Replied {
+        match reply::read(&execution.outcome.payload) {
+            Ok(reply) => {
+                let mut response = Response::new(crate::full(reply.body));
+                *response.status_mut() = reply.status;
+                *response.headers_mut() = reply.headers;
+                response
+            }
+            Err(malformed) => {
+                tracing::warn!(function = %function.id.name, "answered malformed: {malformed}");
+                let mut response = internal_error();
+                set(response.headers_mut(), DAYFLY_ERROR, &malformed.to_string());
+                response
+            }
+        }
+    } else {
+        let mut response = internal_error();
+        set(
+            response.headers_mut(),
+            DAYFLY_ERROR,
+            execution.outcome.end.as_str(),
+        );
+        response
+    };
+    let timing = server_timing(&execution.timings, execution.start.as_str());
+    if let Ok(value) = HeaderValue::try_from(timing) {
+        response.headers_mut().append(SERVER_TIMING, value);
+    }
+    response
+}
+
+/// `queue;dur=0.012, start;dur=0.000;desc="warm", ...`: durations in milliseconds.
+fn server_timing(timings: &Timings, start: &str) -> String {
+    let mut text = String::with_capacity(96);
+    for (name, part) in [
+        ("queue", timings.queue),
+        ("start", timings.start),
+        ("init", timings.init),
+        ("handler", timings.handler),
+    ] {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let micros = part.as_micros();
+        // Writing into a string cannot fail.
+        let _ = write!(
+            text,
+            "{comma}{name};dur={}.{:03}",
+            micros / 1000,
+            micros % 1000
+        );
+        if name == "start" {
+            let _ = write!(text, ";desc=\"{start}\"");
+        }
+    }
+    text
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Says in words what a bare 502 does not.
+const DAYFLY_ERROR: HeaderName = HeaderName::from_static("x-dayfly-error");
+
+/// Ids that are chosen as a request arrives.
+#[derive(Debug)]
+struct Ids {
+    invocation: InvocationId,
+    /// `Root=...;Parent=...;Sampled=...`.
+    trace: String,
+}
+
+impl Ids {
+    fn new(clock: &dyn Clock, sent: Option<&HeaderValue>) -> Self {
+        let mut random = [0; 36];
+        clock.random(&mut random);
+        let mut id = [0; 16];
+        id.copy_from_slice(&random[..16]);
+        let sent = sent.and_then(|value| value.to_str().ok());
+        Self {
+            invocation: InvocationId::from_random(id),
+            trace: trace(sent, clock, &random[16..]),
+        }
+    }
+
+    fn trace_root(&self) -> &str {
+        self.trace.split(';').next().unwrap_or_default()
+    }
+}
+
+/// The trace that was sent along, where it has a root; else one that begins here.
+fn trace(sent: Option<&str>, clock: &dyn Clock, random: &[u8]) -> String {
+    let (root, parent) = random.split_at(random.len().min(12));
+    match sent {
+        Some(sent) if sent.starts_with("Root=") && sent.len() <= 256 => {
+            let mut trace = sent.to_owned();
+            if !sent.contains("Parent=") {
+                let _ = write!(trace, ";Parent={}", model::id::hex(parent));
+            }
+            if !sent.contains("Sampled=") {
+                trace.push_str(";Sampled=0");
+            }
+            trace
+        }
+        _ => format!(
+            "Root=1-{:08x}-{};Parent={};Sampled=0",
+            clock.now_ms() / 1000,
+            model::id::hex(root),
+            model::id::hex(parent)
+        ),
+    }
+}
+
+/// Why a request got no answer from its function.
+#[derive(Debug)]
+enum Refused {
+    TooLarge,
+    Broken,
+    Throttled { reason: &'static str },
+    Stopping,
+    Missing,
+    Denied,
+    Function(String),
+    Fault,
+}
+
+impl Refused {
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::PayloadTooLarge { .. } => Self::TooLarge,
+            Error::Throttled { reason } => Self::Throttled {
+                reason: reason_code(*reason),
+            },
+            Error::Stopping => Self::Stopping,
+            Error::Denied { .. } => Self::Denied,
+            _ => match error.fault() {
+                Fault::Busy => Self::Throttled {
+                    reason: "ConcurrentInvocationLimitExceeded",
+                },
+                Fault::Caller => Self::Missing,
+                Fault::Function => Self::Function(error.to_string()),
+                Fault::Ours => {
+                    tracing::error!(%error, "a function URL's request failed");
+                    Self::Fault
+                }
+            },
+        }
+    }
+
+    fn response(&self) -> Response<Body> {
+        match self {
+            Self::TooLarge => {
+                let text = format!(
+                    "{{\"Message\":\"the request is larger than {} bytes\"}}",
+                    limit::REQUEST_BYTES_MAX
+                );
+                error(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "RequestTooLargeException",
+                    text,
+                )
+            }
+            Self::Broken => {
+                let text = r#"{"Message":"the request's body ended early or came too slowly"}"#;
+                error(
+                    StatusCode::BAD_REQUEST,
+                    "InvalidRequestContentException",
+                    text,
+                )
+            }
+            Self::Throttled { reason } => {
+                let text =
+                    format!(r#"{{"Reason":"{reason}","Type":"User","message":"Rate Exceeded."}}"#);
+                let mut response = error(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "TooManyRequestsException",
+                    text,
+                );
+                set(response.headers_mut(), header::RETRY_AFTER, "1");
+                response
+            }
+            Self::Stopping => {
+                let text = r#"{"Message":"the platform is stopping; try again"}"#;
+                let mut response = error(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "ServiceUnavailableException",
+                    text,
+                );
+                set(response.headers_mut(), header::RETRY_AFTER, "1");
+                response
+            }
+            Self::Missing => unknown(),
+            Self::Denied => {
+                let text = r#"{"Message":"Forbidden"}"#;
+                error(StatusCode::FORBIDDEN, "AccessDeniedException", text)
+            }
+            Self::Function(message) => {
+                let mut response = internal_error();
+                set(response.headers_mut(), DAYFLY_ERROR, message);
+                response
+            }
+            Self::Fault => internal_error(),
+        }
+    }
+}
+
+/// The vendor's word for a limit.
+fn reason_code(reason: ThrottleReason) -> &'static str {
+    match reason {
+        ThrottleReason::ReservedConcurrency => "ReservedFunctionConcurrentInvocationLimitExceeded",
+        ThrottleReason::AccountConcurrency | ThrottleReason::NodeMemory => {
+            "ConcurrentInvocationLimitExceeded"
+        }
+        ThrottleReason::FailingStarts | ThrottleReason::WaitingEvents => {
+            "FunctionInvocationRateLimitExceeded"
+        }
+    }
+}
+
+fn unknown() -> Response<Body> {
+    let text = r#"{"Message":"no function answers at this URL"}"#;
+    error(StatusCode::NOT_FOUND, "ResourceNotFoundException", text)
+}
+
+/// What the vendor's front end answers whenever a function fails.
+fn internal_error() -> Response<Body> {
+    let mut response = Response::new(crate::full("Internal Server Error"));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    set(
+        response.headers_mut(),
+        header::CONTENT_TYPE,
+        "application/json",
+    );
+    response
+}
+
+fn error(status: StatusCode, kind: &str, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(crate::full(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_TYPE, "application/json");
+    set(headers, ERROR_TYPE, kind);
+    response
+}
+
+/// Sets a header whose value is text of ours; what no header may hold is left out.
+fn set(headers: &mut http::HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The HTTP response that a function's answer becomes: the answer's own, where it has the form
+//! of one, else a JSON body. It only borrows from the answer.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A response without what the platform adds to it.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What is wrong with an answer that claims to be a response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("the answer is not valid JSON")]
+    Json,
+    #[error("statusCode must be a number from 200 to 599, not {0}")]
+    Status(String),
+    #[error("headers must be an object whose values are strings, numbers or booleans")]
+    Headers,
+    #[error("the header '{0}' holds what no header may hold")]
+    Header(String),
+    #[error("cookies must be a list of strings")]
+    Cookies,
+    #[error("the body is not valid base64, though isBase64Encoded is true")]
+    Base64,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, rename = "statusCode")]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    headers: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cookies: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    #[serde(borrow, rename = "isBase64Encoded")]
+    is_base64: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads a function's answer.
+pub(super) fn read(payload: &Bytes) -> Result<Reply, Malformed> {
+    let json = std::str::from_utf8(payload).map_err(|_| Malformed::Json)?;
+    if json.trim_ascii_start().starts_with('{') {
+        let answer: Answer<'_> = serde_json::from_str(json).map_err(|_| Malformed::Json)?;
+        if let Some(status) = answer.status {
+            return structured(payload, status, &answer);
+        }
+    }
+    let body = match serde_json::from_str::<Text<'_>>(json) {
+        Ok(text) => shared(payload, text.0),
+        Err(_) => payload.clone(),
+    };
+    Ok(Reply {
+        status: StatusCode::OK,
+        headers: json_headers(),
+        body,
+    })
+}
+
+fn structured(payload: &Bytes, status: &RawValue, answer: &Answer<'_>) -> Result<Reply, Malformed> {
+    let status = read_status(status.get())?;
+    let mut headers = json_headers();
+    if let Some(fields) = answer.headers.filter(|raw| raw.get() != "null") {
+        read_headers(fields.get(), &mut headers)?;
+    }
+    if let Some(cookies) = answer.cookies.filter(|raw| raw.get() != "null") {
+        read_cookies(cookies.get(), &mut headers)?;
+    }
+    let is_base64 = answer.is_base64.is_some_and(|raw| raw.get() == "true");
+    let body = match answer.body {
+        Some(body) => read_body(payload, body.get(), is_base64)?,
+        None => Bytes::new(),
+    };
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = if bodiless { Bytes::new() } else { body };
+    Ok(Reply {
+        status,
+        headers,
+        body,
+    })
+}
+
+fn json_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+}
+
+/// A number, or a string of digits as some frameworks write it.
+fn read_status(raw: &str) -> Result<StatusCode, Malformed> {
+    let digits = raw.trim_matches('"');
+    let number = digits
+        .strip_suffix(".0")
+        .unwrap_or(digits)
+        .parse::<u16>()
+        .ok();
+    number
+        .filter(|number| (200..=599).contains(number))
+        .and_then(|number| StatusCode::from_u16(number).ok())
+        .ok_or_else(|| Malformed::Status(raw.chars().take(40).collect()))
+}
+
+fn read_headers(raw: &str, headers: &mut HeaderMap) -> Result<(), Malformed> {
+    let fields: BTreeMap<String, &RawValue> =
+        serde_json::from_str(raw).map_err(|_| Malformed::Headers)?;
+    for (name, value) in fields {
+        let value = match value.get().as_bytes().first() {
+            Some(b'"') => {
+                serde_json::from_str::<Text<'_>>(value.get())
+                    .map_err(|_| Malformed::Headers)?
+                    .0
+            }
+            Some(b'n') => continue,
+            Some(b'[' | b'{') | None => return Err(Malformed::Headers),
+            Some(_) => Cow::Borrowed(value.get()),
+        };
+        let invalid = || Malformed::Header(name.chars().take(80).collect());
+        let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
+        if let Some(field) = outward(field) {
+            headers.insert(field, value);
+        }
+    }
+    Ok(())
+}
+
+/// The name under which a function's header goes out: some belong to the connection and some
+/// the vendor's front end renames.
+fn outward(name: HeaderName) -> Option<HeaderName> {
+    let renamed = match name.as_str() {
+        "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" => {
+            return None;
+        }
+        "connection" => "x-amzn-remapped-connection",
+        "content-length" => "x-amzn-remapped-content-length",
+        "date" => "x-amzn-remapped-date",
+        "server" => "x-amzn-remapped-server",
+        "www-authenticate" => "x-amzn-remapped-www-authenticate",
+        _ => return Some(name),
+    };
+    Some(HeaderName::from_static(renamed))
+}
+
+fn read_cookies(raw: &str, headers: &mut HeaderMap) -> Result<(), Malformed> {
+    let cookies: Vec<String> = serde_json::from_str(raw).map_err(|_| Malformed::Cookies)?;
+    for cookie in cookies {
+        let value = HeaderValue::from_bytes(cookie.as_bytes())
+            .map_err(|_| Malformed::Header("set-cookie".to_owned()))?;
+        headers.append(SET_COOKIE, value);
+    }
+    Ok(())
+}
+
+fn read_body(payload: &Bytes, raw: &str, is_base64: bool) -> Result<Bytes, Malformed> {
+    if raw == "null" {
+        return Ok(Bytes::new());
+    }
+    let Ok(Text(text)) = serde_json::from_str(raw) else {
+        return Ok(shared(payload, Cow::Borrowed(raw)));
+    };
+    if is_base64 {
+        return STANDARD
+            .decode(text.as_bytes())
+            .map(Bytes::from)
+            .map_err(|_| Malformed::Base64);
+    }
+    Ok(shared(payload, text))
+}
+
+/// The text as bytes, without a copy where it is a part of the payload.
+fn shared(payload: &Bytes, text: Cow<'_, str>) -> Bytes {
+    match text {
+        Cow::Borrowed(part) => payload.slice_ref(part.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;
