@@ -1,0 +1,366 @@
+//! The control API from the other end: typed questions to a running node over plain HTTP.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::wire::{ErrorBody, Function, Info, Instance, Invoked, LogRecord};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for an answer that needs no function to run.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for an invocation: the longest timeout, initialisation and some.
+const INVOKE_TIMEOUT: Duration = Duration::from_secs(960);
+/// Largest answer that is read, in bytes: a response of 6 MiB, escaped.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest line of a log stream, in bytes: a record of 256 KiB, escaped.
+const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint is not one.
+    #[error("'{endpoint}' is no endpoint: write it as http://HOST:PORT")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+    },
+    /// Nobody answers there.
+    #[error("nothing is listening on {authority}; start it with `dayfly dev`")]
+    Unreachable {
+        /// Host and port.
+        authority: String,
+        /// What the connection attempt said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// What was asked for is not there.
+    #[error("{message}")]
+    NotFound {
+        /// In the server's words.
+        message: String,
+    },
+    /// There is no room for it now.
+    #[error("{message}")]
+    Throttled {
+        /// In the server's words.
+        message: String,
+    },
+    /// The server refuses the question.
+    #[error("{message}")]
+    Refused {
+        /// The server's code.
+        code: String,
+        /// In the server's words.
+        message: String,
+    },
+    /// The server failed.
+    #[error("{message}")]
+    Platform {
+        /// In the server's words.
+        message: String,
+    },
+    /// The answer ended early or makes no sense.
+    #[error(
+        "the answer of {authority} was not understood: {detail}; is it a dayfly of this version?"
+    )]
+    Answer {
+        /// Host and port.
+        authority: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// Asks one node. Cheap; every question opens a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    host: String,
+    port: u16,
+    authority: String,
+}
+
+impl Client {
+    /// A client for `http://HOST[:PORT]`.
+    pub fn new(endpoint: &str) -> Result<Self, Error> {
+        let invalid = || Error::Endpoint {
+            endpoint: endpoint.to_owned(),
+        };
+        let uri: Uri = endpoint.parse().map_err(|_| invalid())?;
+        let authority = uri.authority().ok_or_else(invalid)?;
+        if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
+            return Err(invalid());
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(80);
+        Ok(Self {
+            host,
+            port,
+            authority: authority.as_str().to_owned(),
+        })
+    }
+
+    /// What answers there.
+    pub async fn info(&self) -> Result<Info, Error> {
+        self.read(
+            Method::GET,
+            "/_dayfly/v1/info".into(),
+            Bytes::new(),
+            ANSWER_TIMEOUT,
+        )
+        .await
+    }
+
+    /// Every deployed function, by name.
+    pub async fn functions(&self) -> Result<Vec<Function>, Error> {
+        self.read(
+            Method::GET,
+            "/_dayfly/v1/functions".into(),
+            Bytes::new(),
+            ANSWER_TIMEOUT,
+        )
+        .await
+    }
+
+    /// One function, by name, `name:qualifier` or ARN.
+    pub async fn function(&self, name: &str) -> Result<Function, Error> {
+        self.read(
+            Method::GET,
+            function_path(name, ""),
+            Bytes::new(),
+            ANSWER_TIMEOUT,
+        )
+        .await
+    }
+
+    /// Removes a function with everything of it; answers what was removed.
+    pub async fn remove(&self, name: &str) -> Result<Function, Error> {
+        self.read(
+            Method::DELETE,
+            function_path(name, ""),
+            Bytes::new(),
+            ANSWER_TIMEOUT,
+        )
+        .await
+    }
+
+    /// Every live instance.
+    pub async fn instances(&self) -> Result<Vec<Instance>, Error> {
+        self.read(
+            Method::GET,
+            "/_dayfly/v1/instances".into(),
+            Bytes::new(),
+            ANSWER_TIMEOUT,
+        )
+        .await
+    }
+
+    /// Runs a function once with a JSON event. `tail` asks for the end of its log.
+    pub async fn invoke(&self, name: &str, event: Bytes, tail: bool) -> Result<Invoked, Error> {
+        let path = function_path(
+            name,
+            if tail {
+                "/invocations?tail=true"
+            } else {
+                "/invocations"
+            },
+        );
+        self.read(Method::POST, path, event, INVOKE_TIMEOUT).await
+    }
+
+    /// A function's log from `since_ms` (milliseconds since the Unix epoch) on, oldest first.
+    /// With `follow` it goes on until the stream is dropped.
+    pub async fn logs(
+        &self,
+        name: &str,
+        since_ms: Option<u64>,
+        follow: bool,
+    ) -> Result<LogStream, Error> {
+        let since = since_ms.unwrap_or(0);
+        let path = function_path(name, &format!("/logs?since={since}&follow={follow}"));
+        let sent = self.send(Method::GET, path, Bytes::new());
+        let response = self.within(ANSWER_TIMEOUT, sent).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refusal(response).await);
+        }
+        Ok(LogStream {
+            body: response.into_body(),
+            pending: BytesMut::new(),
+            authority: self.authority.clone(),
+        })
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let ask = async {
+            let response = self.send(method, path, body).await?;
+            if !response.status().is_success() {
+                return Err(self.refusal(response).await);
+            }
+            let answer = self.collect(response).await?;
+            serde_json::from_slice(&answer).map_err(|error| self.odd(&error))
+        };
+        self.within(timeout, ask).await
+    }
+
+    async fn within<T>(
+        &self,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = || self.odd(&format_args!("none came within {} s", timeout.as_secs()));
+        tokio::time::timeout(timeout, work)
+            .await
+            .map_err(|_| late())?
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: String,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Error> {
+        let unreachable = |cause| Error::Unreachable {
+            authority: self.authority.clone(),
+            cause,
+        };
+        let stream = tokio::time::timeout(
+            CONNECT_TIMEOUT,
+            TcpStream::connect((self.host.as_str(), self.port)),
+        )
+        .await
+        .map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?
+        .map_err(unreachable)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.odd(&error))?;
+        // Ends by itself once the answer is read or dropped, as the sender is gone by then.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "control connection ended");
+            }
+        });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.odd(&error))?;
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.odd(&error))
+    }
+
+    async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, Error> {
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+        Ok(body
+            .collect()
+            .await
+            .map_err(|error| self.odd(&error))?
+            .to_bytes())
+    }
+
+    async fn refusal(&self, response: Response<Incoming>) -> Error {
+        let status = response.status();
+        let answer = match self.collect(response).await {
+            Ok(answer) => answer,
+            Err(error) => return error,
+        };
+        let Ok(ErrorBody { error }) = serde_json::from_slice(&answer) else {
+            return self.odd(&format_args!("status {status} with a foreign body"));
+        };
+        match status {
+            StatusCode::NOT_FOUND => Error::NotFound {
+                message: error.message,
+            },
+            StatusCode::TOO_MANY_REQUESTS => Error::Throttled {
+                message: error.message,
+            },
+            status if status.is_server_error() => Error::Platform {
+                message: error.message,
+            },
+            _ => Error::Refused {
+                code: error.code,
+                message: error.message,
+            },
+        }
+    }
+
+    fn odd(&self, detail: &dyn std::fmt::Display) -> Error {
+        Error::Answer {
+            authority: self.authority.clone(),
+            detail: detail.to_string(),
+        }
+    }
+}
+
+/// Records of a log as they arrive. Dropping it ends the request.
+#[derive(Debug)]
+pub struct LogStream {
+    body: Incoming,
+    pending: BytesMut,
+    authority: String,
+}
+
+impl LogStream {
+    /// The next record; none once the log has ended.
+    pub async fn next(&mut self) -> Result<Option<LogRecord>, Error> {
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let line = self.pending.split_to(end + 1);
+                // An empty line only tells that the connection lives.
+                if line.len() > 1 {
+                    return serde_json::from_slice(&line)
+                        .map(Some)
+                        .map_err(|e| self.odd(&e));
+                }
+                continue;
+            }
+            if self.pending.len() > LINE_BYTES_MAX {
+                return Err(self.odd(&"a line is too long"));
+            }
+            match self.body.frame().await {
+                None if self.pending.is_empty() => return Ok(None),
+                None => return Err(self.odd(&"it ended in the middle of a record")),
+                Some(Err(error)) => return Err(self.odd(&error)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.pending.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+
+    fn odd(&self, detail: &dyn std::fmt::Display) -> Error {
+        Error::Answer {
+            authority: self.authority.clone(),
+            detail: detail.to_string(),
+        }
+    }
+}
+
+fn function_path(name: &str, rest: &str) -> String {
+    let mut path = String::from("/_dayfly/v1/functions/");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path + rest
+}

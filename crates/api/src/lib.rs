@@ -1,0 +1,239 @@
+//! Our own control API under `/_dayfly/v1/`, health and metrics, and the API's client. It speaks
+//! nothing of AWS and keeps nothing that outlives a request.
+
+mod body;
+pub mod client;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod invoke;
+mod logs;
+mod metrics;
+mod view;
+pub mod wire;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::Engine;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::BoxBody;
+use model::{AccountId, FunctionRef, Principal, Region};
+use serde::Serialize;
+use store::Clock;
+
+use error::Refusal;
+
+/// What goes wrong with a body in transit.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body in either direction, whatever makes it.
+pub type Body = BoxBody<Bytes, BodyError>;
+
+/// What the API tells of its node and whose functions it is about.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The program's version.
+    pub version: String,
+    /// Whose functions are asked about.
+    pub account: AccountId,
+    /// Region of references that name none.
+    pub region: Region,
+    /// Where clients reach the node, such as `http://127.0.0.1:4566`.
+    pub endpoint: String,
+}
+
+/// The door.
+#[derive(Debug, Clone)]
+pub struct Api {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+}
+
+impl Api {
+    /// The door over an engine.
+    pub fn new(engine: Engine, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        Self {
+            engine,
+            clock,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Answers one request. Whoever calls this has checked Host and Origin.
+    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        match self.route(request).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.response(),
+        }
+    }
+
+    async fn route(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        let query = parts.uri.query().unwrap_or_default();
+        let unknown = || Refusal::unknown_path(path);
+        if let Some(status) = self.status(path) {
+            return allow(&parts.method, &Method::GET).map(|()| status);
+        }
+        let rest = path.strip_prefix("/_dayfly/v1/").ok_or_else(unknown)?;
+        let mut segments = rest.split('/');
+        match (
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+        ) {
+            (Some("info"), None, ..) => {
+                allow(&parts.method, &Method::GET)?;
+                json(StatusCode::OK, &self.info())
+            }
+            (Some("instances"), None, ..) => {
+                allow(&parts.method, &Method::GET)?;
+                json(StatusCode::OK, &self.instances())
+            }
+            (Some("functions"), None, ..) => {
+                allow(&parts.method, &Method::GET)?;
+                json(StatusCode::OK, &self.functions())
+            }
+            (Some("functions"), Some(name), None, None) => match parts.method {
+                Method::GET => json(StatusCode::OK, &self.function(&self.reference(name)?)?),
+                Method::DELETE => self.remove(&self.reference(name)?).await,
+                _ => Err(Refusal::method(&parts.method)),
+            },
+            (Some("functions"), Some(name), Some("invocations"), None) => {
+                allow(&parts.method, &Method::POST)?;
+                let tail = parameter(query, "tail") == Some("true");
+                let invoked = self.invoke(self.reference(name)?, body, tail).await?;
+                json(StatusCode::OK, &invoked)
+            }
+            (Some("functions"), Some(name), Some("logs"), None) => {
+                allow(&parts.method, &Method::GET)?;
+                self.logs(&self.reference(name)?, query)
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    fn status(&self, path: &str) -> Option<Response<Body>> {
+        match path {
+            "/healthz" => Some(text("text/plain; charset=utf-8", "ok\n".to_owned())),
+            "/metrics" => {
+                let metrics = metrics::write(&self.engine.stats());
+                Some(text("text/plain; version=0.0.4; charset=utf-8", metrics))
+            }
+            _ => None,
+        }
+    }
+
+    fn info(&self) -> wire::Info {
+        wire::Info {
+            version: self.settings.version.clone(),
+            region: self.settings.region.to_string(),
+            account: self.settings.account.to_string(),
+            endpoint: self.settings.endpoint.clone(),
+        }
+    }
+
+    fn functions(&self) -> Vec<wire::Function> {
+        let functions = self.engine.list(&self.settings.account, None);
+        functions
+            .iter()
+            .map(|function| self.shown(function))
+            .collect()
+    }
+
+    fn function(&self, target: &FunctionRef) -> Result<wire::Function, Refusal> {
+        Ok(self.shown(self.engine.find(target)?.as_ref()))
+    }
+
+    fn shown(&self, function: &engine::verb::FunctionView) -> wire::Function {
+        let instances = self.engine.instances(&function.id);
+        view::function(function, &instances, &self.settings.endpoint)
+    }
+
+    fn instances(&self) -> Vec<wire::Instance> {
+        let functions = self.engine.list(&self.settings.account, None);
+        let each = functions.iter().flat_map(|function| {
+            let instances = self.engine.instances(&function.id);
+            instances
+                .into_iter()
+                .map(|instance| view::instance(&function.id, &instance))
+        });
+        each.collect()
+    }
+
+    async fn remove(&self, target: &FunctionRef) -> Result<Response<Body>, Refusal> {
+        if target.qualifier != model::Qualifier::Absent {
+            return Err(Refusal::invalid(
+                "a version or alias cannot be removed alone yet",
+            ));
+        }
+        let removed = self.function(target)?;
+        let owner = Principal::Account(self.settings.account.clone());
+        self.engine.remove(&owner, &target.function).await?;
+        json(StatusCode::OK, &removed)
+    }
+
+    fn reference(&self, escaped: &str) -> Result<FunctionRef, Refusal> {
+        let name = unescape(escaped).ok_or_else(|| Refusal::invalid("the path is no UTF-8"))?;
+        let target = model::arn::parse(&name, &self.settings.account, &self.settings.region)
+            .map_err(|error| Refusal::invalid(&error.to_string()))?;
+        Ok(target)
+    }
+}
+
+fn allow(method: &Method, allowed: &Method) -> Result<(), Refusal> {
+    if method == allowed || (method == Method::HEAD && allowed == Method::GET) {
+        Ok(())
+    } else {
+        Err(Refusal::method(method))
+    }
+}
+
+/// The first value of a query parameter, unescaped as far as ours need it.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Resolves `%XX`; none where what comes out is no UTF-8.
+fn unescape(text: &str) -> Option<String> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+            let (high, low) = (digit()?, digit()?);
+            plain.push((high * 16 + low) as u8);
+        } else {
+            plain.push(byte);
+        }
+    }
+    String::from_utf8(plain).ok()
+}
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    http_body_util::Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+fn text(kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    let kind = header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Refusal> {
+    let body = serde_json::to_string(value).map_err(|error| Refusal::ours(&error))?;
+    let mut response = text("application/json", body);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The engine's views in the forms that go over the wire.
+
+use engine::InstanceView;
+use engine::verb::FunctionView;
+use http::Uri;
+use model::{FunctionId, UrlConfig};
+
+use crate::wire;
+
+pub(crate) fn function(
+    function: &FunctionView,
+    instances: &[InstanceView],
+    endpoint: &str,
+) -> wire::Function {
+    let config = &function.config;
+    let (url, host_url) = match &function.url {
+        Some(url) => (
+            port_url(url, endpoint),
+            host_url(&function.id, url, endpoint),
+        ),
+        None => (None, None),
+    };
+    let aliases = function.aliases.iter().map(|(alias, routes)| {
+        let targets = routes.iter().map(|(version, weight)| wire::Target {
+            version: version.to_string(),
+            weight: *weight,
+        });
+        (alias.to_string(), targets.collect())
+    });
+    wire::Function {
+        name: function.id.name.to_string(),
+        arn: model::arn::function(&function.id),
+        version: function.version.to_string(),
+        runtime: config.runtime.to_string(),
+        handler: config.handler.clone(),
+        description: config.description.clone(),
+        memory_mb: config.memory_mb,
+        timeout_s: config.timeout.as_secs(),
+        tmp_mb: config.tmp_mb,
+        environment: config.environment.clone(),
+        code_bytes: config.code.size_bytes,
+        code_digest: config.code.digest.to_string(),
+        changed_ms: function.changed_ms,
+        url: url.or_else(|| host_url.clone()),
+        host_url,
+        reserved_concurrency: function.reserved_concurrency,
+        versions: function.versions.iter().map(ToString::to_string).collect(),
+        aliases: aliases.collect(),
+        instances: instances
+            .iter()
+            .map(|one| instance(&function.id, one))
+            .collect(),
+    }
+}
+
+pub(crate) fn instance(function: &FunctionId, instance: &InstanceView) -> wire::Instance {
+    wire::Instance {
+        id: instance.id.to_string(),
+        function: function.name.to_string(),
+        version: instance.version.to_string(),
+        state: instance.state.as_str().to_owned(),
+        frozen: instance.frozen,
+        in_flight: instance.in_flight,
+        memory_mb: instance.memory_mb,
+        memory_bytes: instance.memory_bytes,
+    }
+}
+
+/// At the URL's own port, on the host that the endpoint is on.
+fn port_url(url: &UrlConfig, endpoint: &str) -> Option<String> {
+    let uri: Uri = endpoint.parse().ok()?;
+    Some(format!("http://{}:{}/", uri.host()?, url.port?))
+}
+
+/// By its host name on the endpoint's port. Browsers and most resolvers take every name below
+/// `localhost` for this machine.
+fn host_url(function: &FunctionId, url: &UrlConfig, endpoint: &str) -> Option<String> {
+    let uri: Uri = endpoint.parse().ok()?;
+    let port = uri.port_u16().unwrap_or(80);
+    let (id, region) = (&url.url_id, &function.region);
+    Some(format!("http://{id}.lambda-url.{region}.localhost:{port}/"))
+}
