@@ -1,0 +1,104 @@
+//! AWS's control APIs: which service a request is for, and who sends it.
+
+mod credential;
+mod lambda;
+mod sts;
+mod text;
+mod unserved;
+
+use std::sync::Arc;
+
+use engine::Engine;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response};
+use model::{AccountId, InvocationId, Region};
+use store::Clock;
+
+use crate::Body;
+use credential::Credential;
+
+/// What requests are read against.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Account of callers whose access key is not twelve digits.
+    pub account: AccountId,
+    /// Region of requests whose signature names none.
+    pub region: Region,
+    /// Instances of one account that may be busy at once, for account settings.
+    pub account_concurrency: u32,
+    /// Where clients reach the node, such as `http://127.0.0.1:4566`.
+    pub endpoint: String,
+}
+
+/// The door.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+}
+
+/// Who asks, and where.
+#[derive(Debug, Clone)]
+struct Caller {
+    account: AccountId,
+    region: Region,
+    /// The request's id, which is the invocation's where it invokes.
+    request_id: InvocationId,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+impl Aws {
+    /// The door over an engine.
+    pub fn new(engine: Engine, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        Self {
+            engine,
+            clock,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Whether a request looks like one of AWS's: signed, targeted, or at a path of theirs.
+    pub fn claims(&self, request: &Parts) -> bool {
+        Credential::of(request).is_some()
+            || request.headers.contains_key("x-amz-target")
+            || request.headers.contains_key("x-amz-date")
+            || lambda::is_path(request.uri.path())
+    }
+
+    /// Answers one request. Whoever calls this has checked Host and Origin.
+    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let credential = Credential::of(&parts);
+        let service = match &credential {
+            Some(credential) => credential.service.clone(),
+            None if lambda::is_path(parts.uri.path()) => "lambda".to_owned(),
+            None => String::new(),
+        };
+        let caller = self.caller(credential.as_ref());
+        let mut response = match (&credential, service.as_str()) {
+            (None, _) => unserved::unsigned(&parts),
+            (Some(_), "lambda") => self.lambda(&caller, &parts, body).await,
+            (Some(_), "sts") => self.sts(&caller, &parts, body).await,
+            (Some(_), service) => unserved::service(service, &parts, caller.request_id.as_str()),
+        };
+        if let Ok(id) = HeaderValue::from_str(caller.request_id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
+    }
+
+    fn caller(&self, credential: Option<&Credential>) -> Caller {
+        let account = credential.and_then(|credential| credential.access_key.parse().ok());
+        let region = credential.and_then(|credential| credential.region.parse().ok());
+        Caller {
+            account: account.unwrap_or_else(|| self.settings.account.clone()),
+            region: region.unwrap_or_else(|| self.settings.region.clone()),
+            request_id: InvocationId::from_random(self.clock.random_id()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

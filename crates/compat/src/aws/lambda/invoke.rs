@@ -1,0 +1,217 @@
+//! Invoke: now, accepted for later, or only tried.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use engine::verb::Invoke;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use model::principal::{Action, may};
+use model::{End, Execution, FunctionRef, VersionId, limit};
+use serde::de::IgnoredAny;
+
+use super::super::Aws;
+use super::error::{Kind, Refusal};
+use super::{Ask, empty};
+use crate::body::{Uncollected, collect};
+use crate::{Body, full};
+
+/// When the function is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    Later,
+    Never,
+}
+
+impl When {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Now => "RequestResponse",
+            Self::Later => "Event",
+            Self::Never => "DryRun",
+        }
+    }
+
+    fn bytes_max(self) -> usize {
+        match self {
+            Self::Now | Self::Never => limit::REQUEST_BYTES_MAX,
+            Self::Later => limit::EVENT_BYTES_MAX,
+        }
+    }
+}
+
+/// Length of a client context as it is sent, in bytes (AWS quota).
+const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+
+impl Aws {
+    pub(super) async fn invoke(
+        &self,
+        ask: &Ask<'_>,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal> {
+        let target = ask.target()?;
+        let when = when(ask)?;
+        let tail = tail(ask)?;
+        let client_context = client_context(ask)?;
+        let payload = payload(body, when).await?;
+        let trace = self.trace(ask);
+        let call = Invoke {
+            principal: ask.principal(),
+            public_url: false,
+            target: target.clone(),
+            id: Some(ask.caller.request_id.clone()),
+            payload,
+            trace: Some(trace.clone()),
+            client_context,
+            tail: tail && when == When::Now,
+        };
+        let mut response = match when {
+            When::Never => self.try_only(ask, &target)?,
+            When::Later => {
+                let accepted = self.engine.submit(call).await;
+                accepted.map_err(|error| Refusal::of(&error, &target))?;
+                empty(StatusCode::ACCEPTED)
+            }
+            When::Now => {
+                let found = self.engine.find(&target).map(|view| view.version);
+                let version = found.map_err(|error| Refusal::of(&error, &target))?;
+                let ran = self.engine.invoke(call).await;
+                ran.map_err(|error| Refusal::of(&error, &target))
+                    .and_then(|execution| answer(version, execution))?
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(REMAPPED_LENGTH, HeaderValue::from_static("0"));
+        if let Ok(trace) = HeaderValue::from_str(&trace) {
+            headers.insert(TRACE_ID, trace);
+        }
+        Ok(response)
+    }
+
+    fn try_only(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<Response<Body>, Refusal> {
+        if !may(&ask.principal(), Action::Invoke, &target.function, false) {
+            return Err(Refusal::denied("invoke", target));
+        }
+        self.engine
+            .find(target)
+            .map_err(|error| Refusal::of(&error, target))?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// The trace that was sent along, else one that begins here.
+    fn trace(&self, ask: &Ask<'_>) -> String {
+        match ask.header(TRACE_ID.as_str()) {
+            Some(sent) if sent.starts_with("Root=") && sent.len() <= 256 => sent.to_owned(),
+            _ => {
+                let mut random = [0; 20];
+                self.clock.random(&mut random);
+                let (root, parent) = random.split_at(12);
+                format!(
+                    "Root=1-{:08x}-{};Parent={};Sampled=0",
+                    self.clock.now_ms() / 1000,
+                    model::id::hex(root),
+                    model::id::hex(parent)
+                )
+            }
+        }
+    }
+}
+
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+const REMAPPED_LENGTH: HeaderName = HeaderName::from_static("x-amzn-remapped-content-length");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
+fn when(ask: &Ask<'_>) -> Result<When, Refusal> {
+    match ask.header("x-amz-invocation-type") {
+        None | Some("" | "RequestResponse") => Ok(When::Now),
+        Some("Event") => Ok(When::Later),
+        Some("DryRun") => Ok(When::Never),
+        Some(other) => {
+            let rule = "Member must satisfy enum value set: [Event, RequestResponse, DryRun]";
+            Err(Refusal::constraint(other, "invocationType", rule))
+        }
+    }
+}
+
+fn tail(ask: &Ask<'_>) -> Result<bool, Refusal> {
+    match ask.header("x-amz-log-type") {
+        None | Some("" | "None") => Ok(false),
+        Some("Tail") => Ok(true),
+        Some(other) => {
+            let rule = "Member must satisfy enum value set: [None, Tail]";
+            Err(Refusal::constraint(other, "logType", rule))
+        }
+    }
+}
+
+fn client_context(ask: &Ask<'_>) -> Result<Option<String>, Refusal> {
+    let Some(encoded) = ask
+        .header("x-amz-client-context")
+        .filter(|text| !text.is_empty())
+    else {
+        return Ok(None);
+    };
+    let invalid = || {
+        let message = "Client context must be a valid Base64-encoded JSON object.";
+        Refusal::new(Kind::InvalidRequestContent, message)
+    };
+    if encoded.len() > CLIENT_CONTEXT_BYTES_MAX {
+        return Err(invalid());
+    }
+    let decoded = STANDARD.decode(encoded).map_err(|_| invalid())?;
+    let text = String::from_utf8(decoded).map_err(|_| invalid())?;
+    serde_json::from_str::<IgnoredAny>(&text).map_err(|_| invalid())?;
+    Ok(Some(text))
+}
+
+/// The event, known to be JSON. It is read once and no tree is made of it.
+async fn payload(body: Body, when: When) -> Result<Bytes, Refusal> {
+    let payload = collect(body, when.bytes_max())
+        .await
+        .map_err(|error| match error {
+            Uncollected::TooLarge { size } => {
+                Refusal::too_large(size, when.name(), when.bytes_max())
+            }
+            Uncollected::Broken(_) => not_json(&error),
+        })?;
+    if payload.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    let text = std::str::from_utf8(&payload).map_err(|error| not_json(&error))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(&error))?;
+    Ok(payload)
+}
+
+fn not_json(error: &dyn std::fmt::Display) -> Refusal {
+    let message = format!("Could not parse request body into json: {error}");
+    Refusal::new(Kind::InvalidRequestContent, message)
+}
+
+fn answer(version: VersionId, execution: Execution) -> Result<Response<Body>, Refusal> {
+    let end = execution.outcome.end;
+    if end == End::Fault {
+        return Err(Refusal::ours(&String::from_utf8_lossy(
+            &execution.outcome.payload,
+        )));
+    }
+    let mut response = Response::new(full(execution.outcome.payload));
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Ok(version) = HeaderValue::try_from(version.to_string()) {
+        headers.insert(EXECUTED_VERSION, version);
+    }
+    if end != End::Replied {
+        headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+    }
+    if let Some(tail) = execution.log_tail
+        && let Ok(log) = HeaderValue::try_from(STANDARD.encode(tail))
+    {
+        headers.insert(LOG_RESULT, log);
+    }
+    Ok(response)
+}

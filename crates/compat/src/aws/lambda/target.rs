@@ -1,0 +1,73 @@
+//! Which function a request names: in its path, its qualifier, its signature's region.
+
+use std::sync::Arc;
+
+use engine::verb::FunctionView;
+use model::principal::{Action, may};
+use model::{FunctionRef, Principal, Qualifier};
+
+use super::super::Aws;
+use super::error::{Kind, Refusal};
+use super::{Ask, invalid};
+
+/// As the service model has it, for the error that quotes it.
+const NAME_PATTERN: &str = "Member must satisfy regular expression pattern: \
+    (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?\
+    (\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?";
+
+impl Ask<'_> {
+    pub(super) fn principal(&self) -> Principal {
+        Principal::Account(self.caller.account.clone())
+    }
+
+    /// The function, with the qualifier of the path or of the query.
+    pub(super) fn target(&self) -> Result<FunctionRef, Refusal> {
+        let text = self.labels.first().map(String::as_str).unwrap_or_default();
+        let bad_name = || Refusal::constraint(text, "functionName", NAME_PATTERN);
+        let mut target = model::arn::parse(text, &self.caller.account, &self.caller.region)
+            .map_err(|_| bad_name())?;
+        if target.function.region != self.caller.region {
+            let message = format!(
+                "Functions from '{}' are not reachable in this region ('{}')",
+                target.function.region, self.caller.region
+            );
+            return Err(Refusal::new(Kind::ResourceNotFound, message));
+        }
+        if let Some(asked) = self.parameter("Qualifier") {
+            let qualifier: Qualifier = asked.parse().map_err(|_| {
+                let rule = "Member must satisfy regular expression pattern: \
+                            (|[a-zA-Z0-9$_-]+)";
+                Refusal::constraint(&asked, "qualifier", rule)
+            })?;
+            if target.qualifier != Qualifier::Absent && target.qualifier != qualifier {
+                return Err(invalid(
+                    "The derived qualifier from the function name does not match the specified \
+                     qualifier.",
+                ));
+            }
+            target.qualifier = qualifier;
+        }
+        Ok(target)
+    }
+
+    /// The function without any qualifier, for operations on the function as a whole.
+    pub(super) fn whole(&self) -> Result<FunctionRef, Refusal> {
+        Ok(self.target()?.function.unqualified())
+    }
+}
+
+impl Aws {
+    /// The version that the request leads to, for a caller who may read it.
+    pub(super) fn found(
+        &self,
+        ask: &Ask<'_>,
+        target: &FunctionRef,
+    ) -> Result<Arc<FunctionView>, Refusal> {
+        if !may(&ask.principal(), Action::Read, &target.function, false) {
+            return Err(Refusal::denied("read", target));
+        }
+        self.engine
+            .find(target)
+            .map_err(|error| Refusal::of(&error, target))
+    }
+}

@@ -1,0 +1,62 @@
+//! Request bodies, collected within a limit.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+
+use crate::Body;
+
+/// What is read of a body that is too large, in bytes, before the connection is closed on it:
+/// the vendor's clients send everything before they look for an answer.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A body that was not collected.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Uncollected {
+    /// It has more bytes than it may have.
+    #[error("the body has {size} bytes")]
+    TooLarge {
+        /// Its size, in bytes, as far as it is known.
+        size: u64,
+    },
+    /// It ended early or was cut off.
+    #[error("the body ended: {0}")]
+    Broken(crate::BodyError),
+}
+
+/// Collects a body of `bytes_max` at most; a larger one is read but not kept.
+pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Uncollected> {
+    let announced = body.size_hint().lower();
+    if announced > DISCARD_BYTES_MAX {
+        return Err(Uncollected::TooLarge { size: announced });
+    }
+    let mut whole = BytesMut::new();
+    let mut only = Bytes::new();
+    let mut size = 0_u64;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Uncollected::Broken)?.into_data() else {
+            continue;
+        };
+        size += data.len() as u64;
+        if size > bytes_max as u64 {
+            (whole, only) = (BytesMut::new(), Bytes::new());
+            if size > DISCARD_BYTES_MAX {
+                break;
+            }
+        } else if size == data.len() as u64 {
+            // Most bodies come in one piece, which need not be copied.
+            only = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut only));
+            whole.extend_from_slice(&data);
+        }
+    }
+    if size > bytes_max as u64 {
+        return Err(Uncollected::TooLarge { size });
+    }
+    Ok(if whole.is_empty() {
+        only
+    } else {
+        whole.freeze()
+    })
+}
