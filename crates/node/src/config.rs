@@ -1,0 +1,72 @@
+//! The one value that a node is assembled from.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use model::{AccountId, Region};
+
+/// Everything a node needs to know. There is no other configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the one port is bound; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Folder that state is kept in; made where missing.
+    pub data: PathBuf,
+    /// Folder for builds and fetched tools; shared by all projects of a user.
+    pub cache: PathBuf,
+    /// The `dayfly` program, run again as the spawner.
+    pub program: PathBuf,
+    /// Account of callers that name none.
+    pub account: AccountId,
+    /// Region of callers that name none.
+    pub region: Region,
+    /// Further names that control calls may be addressed to.
+    pub allow_hosts: Vec<String>,
+    /// Refuse to substitute interpreters.
+    pub strict_runtimes: bool,
+    /// Have instances listen for a debugger.
+    pub inspect: bool,
+    /// Generic jails kept ready.
+    pub jails_ready: usize,
+    /// Memory that all instances together may have by their settings, in MB.
+    pub memory_mb_max: u64,
+    /// Instances of one account that may be busy at once.
+    pub account_concurrency: u32,
+}
+
+impl Config {
+    /// A node on loopback with its state in `data`.
+    pub fn dev(
+        data: PathBuf,
+        cache: PathBuf,
+        program: PathBuf,
+        account: AccountId,
+        region: Region,
+    ) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+            data,
+            cache,
+            program,
+            account,
+            region,
+            allow_hosts: Vec::new(),
+            strict_runtimes: false,
+            inspect: false,
+            jails_ready: 4,
+            memory_mb_max: host_memory_mb() * 4 / 5,
+            account_concurrency: model::limit::ACCOUNT_CONCURRENCY,
+        }
+    }
+}
+
+/// Memory of the host, in MB; a small figure where it cannot be read.
+fn host_memory_mb() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse::<u64>().ok());
+    kilobytes.map_or(2048, |kb| kb / 1024)
+}

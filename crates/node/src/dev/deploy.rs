@@ -1,0 +1,122 @@
+//! One function from its plan to its deployment: build, store the trees, deploy.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::verb::{Deployed, Deployment};
+use model::{Code, FunctionId, Network, Principal};
+use stacks::{FunctionPlan, Package, Progress};
+use tokio::sync::mpsc;
+
+use super::Event;
+use crate::node::Node;
+
+/// Why a function was not deployed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Build(#[from] stacks::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Deploy(#[from] engine::Error),
+    #[error("store the code: {0}")]
+    Digest(#[from] model::InvalidName),
+}
+
+/// A deployment that was made.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) id: FunctionId,
+    pub(super) deployed: Deployed,
+    pub(super) again: bool,
+}
+
+/// Tells the session's events what a build does.
+struct Told {
+    function: String,
+    events: mpsc::Sender<Event>,
+}
+
+impl Progress for Told {
+    fn phase(&self, text: &str) {
+        self.line(text);
+    }
+
+    fn line(&self, text: &str) {
+        let event = Event::Building {
+            function: self.function.clone(),
+            line: text.to_owned(),
+        };
+        // Progress that the screen has no room for is old by the time it would be shown.
+        let _ = self.events.try_send(event);
+    }
+}
+
+pub(super) async fn function(
+    node: &Arc<Node>,
+    plan: &FunctionPlan,
+    network: Network,
+    events: &mpsc::Sender<Event>,
+) -> Result<Done, Failed> {
+    let told = Told {
+        function: plan.name.to_string(),
+        events: events.clone(),
+    };
+    let mut built = stacks::build(plan, &node.build_host(), &told).await?;
+    let code = keep(node, built.code).await?;
+    let mut layers = Vec::new();
+    for layer in built.layers {
+        layers.push(keep(node, layer).await?);
+    }
+    let config = plan.config(&built.handler, code, layers, network, node.config().inspect);
+    let id = FunctionId {
+        account: node.config().account.clone(),
+        region: node.config().region.clone(),
+        name: plan.name.clone(),
+    };
+    let deployment = Deployment {
+        config,
+        url: plan.url.clone(),
+        reserved_concurrency: plan.reserved_concurrency,
+        publish: false,
+    };
+    let who = Principal::Account(id.account.clone());
+    let mut deployed = node.engine().deploy(&who, &id, deployment).await?;
+    deployed.warnings.append(&mut built.warnings);
+    Ok(Done {
+        id,
+        deployed,
+        again: false,
+    })
+}
+
+/// Stores a package as a tree.
+async fn keep(node: &Arc<Node>, package: Package) -> Result<Code, Failed> {
+    let node = Arc::clone(node);
+    let stored = tokio::task::spawn_blocking(move || {
+        let ignores: Vec<_> = package
+            .sources
+            .iter()
+            .map(|source| |path: &Path, folder: bool| source.ignore.is_ignored(path, folder))
+            .collect();
+        let sources: Vec<store::trees::Source<'_>> = package
+            .sources
+            .iter()
+            .zip(&ignores)
+            .map(|(source, ignore)| store::trees::Source {
+                folder: &source.folder,
+                ignore,
+            })
+            .collect();
+        node.trees().put_merged(&sources)
+    });
+    let tree = match stored.await {
+        Ok(tree) => tree?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    Ok(Code {
+        digest: tree.digest.parse()?,
+        size_bytes: tree.size_bytes,
+    })
+}

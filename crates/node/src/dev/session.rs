@@ -1,0 +1,334 @@
+//! The loop of a development session: read, build, deploy, wait for a change, again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{FunctionId, Network, Principal, arn};
+use stacks::{FunctionPlan, Project, Relevant};
+use store::Clock;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::deploy::{self, Failed};
+use super::watch::Watch;
+use super::{Event, Options, Watching, logs};
+use crate::config::Config;
+use crate::node::{Error as NodeError, Node};
+
+/// Events that may wait for the screen; the session waits when there are more.
+const EVENTS: usize = 1024;
+
+/// A session that could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The folder is no project.
+    #[error(transparent)]
+    Project(#[from] stacks::Error),
+    /// The node did not start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// A running development session.
+#[derive(Debug)]
+pub struct Session {
+    node: Arc<Node>,
+    stop: Arc<Notify>,
+    /// The loop; ends when told to stop.
+    work: JoinHandle<()>,
+}
+
+impl Session {
+    /// Starts a node and begins to deploy the project. What happens is told in the events, which
+    /// have to be received for the session to go on.
+    pub async fn start(
+        config: Config,
+        options: Options,
+    ) -> Result<(Self, mpsc::Receiver<Event>), SessionError> {
+        let clock: Arc<dyn Clock> = Arc::new(store::SystemClock::new());
+        let began = clock.monotonic();
+        let node = Arc::new(Node::new(config).await?);
+        let project = match read(&node, &options).await {
+            Ok(project) => project,
+            Err(error) => {
+                node.stop().await;
+                return Err(error.into());
+            }
+        };
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let stop = Arc::new(Notify::new());
+        let dev = Dev {
+            node: Arc::clone(&node),
+            options,
+            events,
+            began,
+            clock,
+            deployed: HashMap::new(),
+        };
+        let stopped = Arc::clone(&stop);
+        let work = tokio::spawn(async move {
+            tokio::select! {
+                () = dev.run(project) => {}
+                () = stopped.notified() => {}
+            }
+        });
+        Ok((Self { node, stop, work }, receiver))
+    }
+
+    /// The node that serves it.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Stops deploying, ends every instance and the node.
+    pub async fn stop(self) {
+        self.stop.notify_one();
+        // A loop that panicked has ended, too; its panic was reported where it happened.
+        let _ = self.work.await;
+        self.node.stop().await;
+    }
+}
+
+async fn read(node: &Arc<Node>, options: &Options) -> Result<Project, stacks::Error> {
+    let mut wanted =
+        stacks::Options::new(node.config().account.clone(), node.config().region.clone());
+    wanted.env_vars.clone_from(&options.env_vars);
+    wanted.available = node.runtimes_available().await;
+    let folder = options.folder.clone();
+    let reading = tokio::task::spawn_blocking(move || stacks::read(&folder, &wanted));
+    match reading.await {
+        Ok(project) => project,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// What the loop knows and changes.
+struct Dev {
+    node: Arc<Node>,
+    options: Options,
+    events: mpsc::Sender<Event>,
+    clock: Arc<dyn Clock>,
+    began: Duration,
+    /// Functions of this session, each with the task that carries its log.
+    deployed: HashMap<FunctionId, JoinHandle<()>>,
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        for follower in self.deployed.values() {
+            follower.abort();
+        }
+    }
+}
+
+impl Dev {
+    async fn run(mut self, mut project: Project) {
+        self.tell(Event::Listening {
+            origin: self.node.origin(),
+            took: self.since(self.began),
+        })
+        .await;
+        for warning in self.node.warnings() {
+            self.warn(None, warning).await;
+        }
+        self.show_warnings(&project).await;
+        self.remove_strangers(&project).await;
+        // Watching begins before the first build, so that no save is missed during it.
+        let mut watch = self.watch(&project).await;
+        let all: Vec<usize> = (0..project.functions.len()).collect();
+        self.deploy(&project, &all, self.began).await;
+        self.tell(Event::Ready {
+            functions: self.deployed.len(),
+            took: self.since(self.began),
+            watching: watch.as_ref().map_or(Watching::Off, Watch::watching),
+        })
+        .await;
+        while let Some(watching) = &mut watch {
+            let relevant = |path: &std::path::Path| project.watch.relevant(path).is_some();
+            let Some(changed) = watching.next(&self.clock, relevant).await else {
+                return;
+            };
+            let began = self.clock.monotonic();
+            match what_changed(&project, &changed) {
+                Change::Functions(functions) => self.deploy(&project, &functions, began).await,
+                Change::Project => match read(&self.node, &self.options).await {
+                    Ok(read) => {
+                        let roots = read.watch.roots();
+                        let moved = roots != project.watch.roots();
+                        project = read;
+                        self.show_warnings(&project).await;
+                        self.remove_strangers(&project).await;
+                        let all: Vec<usize> = (0..project.functions.len()).collect();
+                        self.deploy(&project, &all, began).await;
+                        if moved {
+                            watch = self.watch(&project).await;
+                        }
+                    }
+                    Err(error) => {
+                        self.warn(None, format!("{error}; what is deployed goes on"))
+                            .await
+                    }
+                },
+            }
+        }
+        // Nothing is watched: the session serves until it is stopped.
+        std::future::pending::<()>().await;
+    }
+
+    async fn watch(&self, project: &Project) -> Option<Watch> {
+        if !self.options.watch {
+            return None;
+        }
+        let drive = stacks::drive(&self.options.folder);
+        if let Some(advice) = drive.advice() {
+            self.warn(None, advice).await;
+        }
+        let roots = project.watch.roots();
+        match Watch::start(&roots, drive.needs_polling()) {
+            Ok(watch) => Some(watch),
+            // Out of watches, most often; looking at the files needs none.
+            Err(error) => {
+                let advice = "raise fs.inotify.max_user_watches; until then files are looked at once a second";
+                self.warn(None, format!("files cannot be watched: {error}; {advice}"))
+                    .await;
+                Watch::start(&roots, true).ok()
+            }
+        }
+    }
+
+    async fn deploy(&mut self, project: &Project, functions: &[usize], began: Duration) {
+        for plan in functions
+            .iter()
+            .filter_map(|index| project.functions.get(*index))
+        {
+            let name = plan.name.to_string();
+            match self.deploy_one(plan).await {
+                Ok(Some(done)) => self.show_deployed(plan, done, began).await,
+                Ok(None) => {}
+                Err(failed) => {
+                    let error = failed.to_string();
+                    self.tell(Event::Broken {
+                        function: name,
+                        error,
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+
+    /// Answers none where nothing changed.
+    async fn deploy_one(&mut self, plan: &FunctionPlan) -> Result<Option<deploy::Done>, Failed> {
+        let network = if self.options.outside_network {
+            Network::Outside
+        } else {
+            Network::PlatformOnly
+        };
+        let done = deploy::function(&self.node, plan, network, &self.events).await?;
+        let first = !self.deployed.contains_key(&done.id);
+        if first {
+            let follower = logs::follow(self.node.engine(), &done.id, self.events.clone());
+            self.deployed.insert(done.id.clone(), follower);
+        }
+        Ok((first || done.deployed.changed).then_some(deploy::Done {
+            again: !first,
+            ..done
+        }))
+    }
+
+    async fn show_deployed(&self, plan: &FunctionPlan, done: deploy::Done, began: Duration) {
+        let function = plan.name.to_string();
+        for warning in done.deployed.warnings {
+            self.warn(Some(function.clone()), warning).await;
+        }
+        for (id, problem) in self.node.open_urls().await {
+            self.warn(Some(id.name.to_string()), problem).await;
+        }
+        let (url, host_url) = self.node.urls_of(&done.id);
+        self.tell(Event::Deployed {
+            function,
+            url,
+            host_url,
+            runtime: plan.runtime.to_string(),
+            took: self.since(began),
+            again: done.again,
+        })
+        .await;
+    }
+
+    /// Removes what this data folder has deployed and the project no longer has.
+    async fn remove_strangers(&mut self, project: &Project) {
+        let names: BTreeSet<&str> = project
+            .functions
+            .iter()
+            .map(|plan| plan.name.as_str())
+            .collect();
+        let account = self.node.config().account.clone();
+        for view in self
+            .node
+            .engine()
+            .list(&account, Some(&self.node.config().region))
+        {
+            if names.contains(view.id.name.as_str()) {
+                continue;
+            }
+            let who = Principal::Account(account.clone());
+            match self.node.engine().remove(&who, &view.id).await {
+                Ok(()) => {
+                    if let Some(follower) = self.deployed.remove(&view.id) {
+                        follower.abort();
+                    }
+                    self.tell(Event::Removed {
+                        function: view.id.name.to_string(),
+                    })
+                    .await;
+                }
+                Err(error) => {
+                    self.warn(None, format!("{}: {error}", arn::function(&view.id)))
+                        .await
+                }
+            }
+        }
+    }
+
+    async fn show_warnings(&self, project: &Project) {
+        for warning in &project.warnings {
+            self.warn(None, warning.clone()).await;
+        }
+    }
+
+    async fn warn(&self, function: Option<String>, text: String) {
+        self.tell(Event::Warning { function, text }).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        // Nobody listens any more when the session is about to be dropped.
+        let _ = self.events.send(event).await;
+    }
+
+    fn since(&self, began: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(began)
+    }
+}
+
+/// What a burst of changes comes to.
+enum Change {
+    Project,
+    Functions(Vec<usize>),
+}
+
+fn what_changed(project: &Project, paths: &[PathBuf]) -> Change {
+    let mut functions = BTreeMap::new();
+    for path in paths {
+        match project.watch.relevant(path) {
+            Some(Relevant::Project) => return Change::Project,
+            Some(Relevant::Functions(indexes)) => {
+                functions.extend(indexes.into_iter().map(|i| (i, ())))
+            }
+            None => {}
+        }
+    }
+    Change::Functions(functions.into_keys().collect())
+}

@@ -1,0 +1,100 @@
+//! The one port: which door a request is for. Host first, then the credential scope, then the path.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use gateway::listen::{Peer, Server};
+use gateway::url::id_of_host;
+use gateway::{Body, full, guard};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, header};
+
+use crate::url_ports::PortTable;
+
+/// The doors of a node and what is asked of a caller before one opens.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) urls: gateway::url::FunctionUrls,
+    pub(crate) api: api::Api,
+    pub(crate) aws: compat::aws::Aws,
+    pub(crate) ports: PortTable,
+    pub(crate) allow_hosts: Vec<String>,
+}
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Door {
+    /// A function's own URL; anybody may knock.
+    FunctionUrl(String),
+    /// Health and metrics; read-only and told to anybody on loopback.
+    Status,
+    /// Our control API.
+    Control,
+    /// AWS's control APIs.
+    Aws,
+    /// Nowhere.
+    Unknown,
+}
+
+/// A service that a [`Server`] can hold, whatever it does.
+pub(crate) type Service = Box<
+    dyn Fn(Request<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
+>;
+
+/// The server over the front.
+pub(crate) type Serve = Server<Service>;
+
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let door = self.door(&parts);
+        if matches!(door, Door::Control | Door::Aws)
+            && let Err(refusal) = guard::check(&parts, &self.allow_hosts)
+        {
+            return plain(StatusCode::FORBIDDEN, &format!("{refusal}\n"));
+        }
+        let request = Request::from_parts(parts, body);
+        match door {
+            Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
+            Door::Status | Door::Control => self.api.handle(request).await,
+            Door::Aws => self.aws.handle(request).await,
+            Door::Unknown => plain(
+                StatusCode::NOT_FOUND,
+                "nothing answers here: function URLs have ports and host names of their own \
+                 (`dayfly ls` lists them), AWS calls carry a signature, and dayfly's own API is \
+                 at /_dayfly/v1/\n",
+            ),
+        }
+    }
+
+    fn door(&self, parts: &Parts) -> Door {
+        let local = parts.extensions.get::<Peer>().map(|peer| peer.local.port());
+        if let Some(url_id) = local.and_then(|port| self.ports.load().get(&port).cloned()) {
+            return Door::FunctionUrl(url_id);
+        }
+        if let Some(url_id) = guard::host_of(parts).as_deref().and_then(id_of_host) {
+            return Door::FunctionUrl(url_id.to_owned());
+        }
+        let path = parts.uri.path();
+        if path == "/healthz" || path == "/metrics" {
+            return Door::Status;
+        }
+        if path.starts_with("/_dayfly/") {
+            return Door::Control;
+        }
+        if self.aws.claims(parts) {
+            Door::Aws
+        } else {
+            Door::Unknown
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(full(text.to_owned()));
+    *response.status_mut() = status;
+    let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

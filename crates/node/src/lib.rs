@@ -1,0 +1,52 @@
+//! Assembles the rooms from one config value into a server, and runs development sessions on it.
+
+mod config;
+pub mod dev;
+pub mod doctor;
+mod front;
+mod node;
+mod url_ports;
+
+pub use config::Config;
+pub use node::{Error, Node};
+pub use stacks::starter;
+
+/// The hidden first argument that makes the program the spawner.
+pub const SPAWNER_VERB: &str = "__spawner";
+
+/// Runs the spawner: for a `main` that has started no thread, when its first argument is
+/// [`SPAWNER_VERB`].
+pub fn spawner_main() -> std::process::ExitCode {
+    process::spawner_main()
+}
+
+/// The region that the environment chooses for AWS tools, if it chooses one.
+pub fn region_of_environment() -> Option<String> {
+    ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// Wall time, in milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    use store::Clock as _;
+    store::SystemClock::new().now_ms()
+}
+
+/// Resolves when the user or the system asks the program to end: Ctrl-C, SIGTERM or SIGHUP.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        // Without handlers the signals keep their own effect, which is to end the program.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}

@@ -1,0 +1,364 @@
+//! The server as a value: `Node::new` assembles the rooms, `Node::stop` takes them down in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use engine::Engine;
+use gateway::listen::{Limits, Peer, Server};
+use process::Processes;
+use process::interpreter::Surroundings;
+use process::spawner::Spawner;
+use store::{Clock, SystemClock};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::front::{Front, Serve, Service};
+use crate::url_ports::{PortTable, UrlPorts};
+
+/// How long busy instances may go on when the node stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A node that could not be started, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The port is taken.
+    #[error(
+        "listen on {address}: the port is taken{by}; stop what uses it, or choose another with \
+         --port (0 takes any free one)"
+    )]
+    PortTaken {
+        /// The address.
+        address: SocketAddr,
+        /// By what, where that is known.
+        by: String,
+    },
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// A folder cannot be made.
+    #[error("make the folder {folder}: {cause}", folder = folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The engine could not begin.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// Sandboxes cannot be made.
+    #[error("start the spawner of sandboxes: {0}")]
+    Spawner(String),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    engine: Engine,
+    trees: Arc<store::Trees>,
+    processes: Arc<Processes>,
+    spawner: Spawner,
+    clock: Arc<dyn Clock>,
+    address: SocketAddr,
+    config: Config,
+    urls: UrlPorts,
+    endpoint: Endpoint,
+    stop: Arc<Notify>,
+    /// The one port's server and the follower of the catalog; end with the node.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Assembles the rooms and begins to serve.
+    pub async fn new(config: Config) -> Result<Self, Error> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let listener = listen(config.listen).await?;
+        let address = listener.local_addr().map_err(|cause| Error::Listen {
+            address: config.listen,
+            cause,
+        })?;
+        for folder in [&config.data, &config.cache] {
+            std::fs::create_dir_all(folder).map_err(|cause| Error::Folder {
+                folder: folder.clone(),
+                cause,
+            })?;
+        }
+        let store = Arc::new(store::Sqlite::open(&config.data, Arc::clone(&clock))?);
+        let trees = Arc::new(store::Trees::open(&config.data.join("code"))?);
+        let logs = store::Logs::open(&config.data.join("logs"), Arc::clone(&clock))?;
+        let endpoint = Endpoint::default();
+        let (spawner, processes) = sandboxes(&config, address, &endpoint, &clock)?;
+        let engine = Engine::open(
+            engine_config(&config),
+            store,
+            Arc::clone(&trees),
+            logs,
+            Arc::clone(&clock),
+            Arc::clone(&processes) as Arc<dyn engine::port::Runtime>,
+        )
+        .await?;
+        let ports = Arc::new(ArcSwap::from_pointee(std::collections::HashMap::new()));
+        let front = Arc::new(front(&config, &engine, &clock, address, Arc::clone(&ports)));
+        let service: Service = Box::new(move |request| {
+            let front = Arc::clone(&front);
+            Box::pin(async move { front.answer(request).await })
+        });
+        let server: Serve = Server::new(service, Limits::default(), Arc::clone(&clock));
+        endpoint.set(server.clone());
+        let urls = UrlPorts::new(
+            engine.clone(),
+            config.account.clone(),
+            address,
+            server.clone(),
+            ports,
+        );
+        let stop = Arc::new(Notify::new());
+        let mut node = Self {
+            engine,
+            trees,
+            processes,
+            spawner,
+            clock,
+            address,
+            config,
+            urls,
+            endpoint,
+            stop,
+            tasks: Vec::new(),
+        };
+        node.serve(server, listener);
+        Ok(node)
+    }
+
+    fn serve(&mut self, server: Serve, listener: TcpListener) {
+        let stop = Arc::clone(&self.stop);
+        self.tasks.push(tokio::spawn(async move {
+            server.run(listener, stop.notified()).await
+        }));
+        let urls = self.urls.clone();
+        let stop = Arc::clone(&self.stop);
+        self.tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = urls.follow() => {}
+                () = stop.notified() => {}
+            }
+        }));
+    }
+}
+
+impl Node {
+    /// Stops serving, lets busy instances end for a while, and ends every sandbox.
+    pub async fn stop(&self) {
+        self.stop.notify_waiters();
+        self.urls.stop().await;
+        self.engine.stop(GRACE).await;
+        self.spawner.shutdown().await;
+        self.endpoint.clear();
+    }
+
+    /// Where clients reach it: `http://127.0.0.1:PORT`.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it was assembled from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The only decider.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The stored code.
+    pub(crate) fn trees(&self) -> &store::Trees {
+        &self.trees
+    }
+
+    /// What its user should know of the host before anything runs.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.processes.warnings()
+    }
+
+    /// The runtimes whose very interpreter this host has.
+    pub(crate) async fn runtimes_available(&self) -> Vec<model::Runtime> {
+        self.processes.runtimes_available().await
+    }
+
+    /// What builds need of this host.
+    pub(crate) fn build_host(&self) -> stacks::Host {
+        let processes = Arc::clone(&self.processes);
+        stacks::Host {
+            cache: self.config.cache.join("build"),
+            interpreter: Arc::new(move |runtime| processes.interpreter(runtime)),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Gives every function URL its port; what could not be given one is answered.
+    pub(crate) async fn open_urls(&self) -> Vec<(model::FunctionId, String)> {
+        self.urls.reconcile().await
+    }
+
+    /// Where a function answers: at its port, and by host name on the one port.
+    pub(crate) fn urls_of(&self, id: &model::FunctionId) -> (Option<String>, Option<String>) {
+        let Ok(view) = self.engine.find(&id.unqualified()) else {
+            return (None, None);
+        };
+        let Some(url) = &view.url else {
+            return (None, None);
+        };
+        let by_port = url
+            .port
+            .map(|port| format!("http://{}:{port}/", self.address.ip()));
+        let host = format!("{}.lambda-url.{}.localhost", url.url_id, id.region);
+        (
+            by_port,
+            Some(format!("http://{host}:{}/", self.address.port())),
+        )
+    }
+}
+
+/// Where connections out of sandboxes go: to the one port's server, once there is one.
+///
+/// The server holds the engine, which holds the processes, which hold this: it lets go of the
+/// server when the node stops, or nothing of the node would ever be dropped.
+#[derive(Debug, Clone, Default)]
+struct Endpoint {
+    server: Arc<ArcSwapOption<Serve>>,
+}
+
+impl Endpoint {
+    fn set(&self, server: Serve) {
+        self.server.store(Some(Arc::new(server)));
+    }
+
+    fn clear(&self) {
+        self.server.store(None);
+    }
+
+    fn accept(&self, from: &process::InstanceIdentity, stream: tokio::net::TcpStream) {
+        let (Some(server), Ok(remote), Ok(local)) = (
+            self.server.load_full(),
+            stream.peer_addr(),
+            stream.local_addr(),
+        ) else {
+            return;
+        };
+        let peer = Peer {
+            remote,
+            local,
+            instance: Some(from.instance.clone()),
+        };
+        tokio::spawn(async move { server.serve_stream(stream, peer).await });
+    }
+}
+
+/// The spawner and, on it, functions as processes.
+fn sandboxes(
+    config: &Config,
+    address: SocketAddr,
+    endpoint: &Endpoint,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Spawner, Arc<Processes>), Error> {
+    let spawner = Spawner::launch(
+        process::spawner::Config {
+            program: config.program.clone(),
+            pool: config.jails_ready,
+            runtime_dir: config.data.clone(),
+            endpoint_port: address.port(),
+            allow_lite: true,
+        },
+        Arc::clone(clock),
+    )
+    .map_err(|error| Error::Spawner(error.to_string()))?;
+    let endpoint = endpoint.clone();
+    let processes = Processes::new(process::Config {
+        spawner: spawner.clone(),
+        cache: config.cache.join("runtimes"),
+        endpoint: Arc::new(move |from, stream| endpoint.accept(&from, stream)),
+        endpoint_port: address.port(),
+        strict_runtimes: config.strict_runtimes,
+        inspect: config.inspect,
+        surroundings: Surroundings::of_this_process(),
+        progress: Arc::new(|line| tracing::warn!("{line}")),
+        clock: Arc::clone(clock),
+    });
+    Ok((spawner, Arc::new(processes)))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {
+            let by = who_listens(address).await;
+            Err(Error::PortTaken { address, by })
+        }
+        Err(cause) => Err(Error::Listen { address, cause }),
+    }
+}
+
+/// Says so where it is one of us that has the port.
+async fn who_listens(address: SocketAddr) -> String {
+    let Ok(client) = api::client::Client::new(&format!("http://{address}")) else {
+        return String::new();
+    };
+    match client.info().await {
+        Ok(info) => format!(" by another dayfly (version {})", info.version),
+        Err(_) => String::new(),
+    }
+}
+
+fn engine_config(config: &Config) -> engine::Config {
+    engine::Config {
+        account_concurrency: config.account_concurrency,
+        memory_mb_max: config.memory_mb_max,
+        keep_alive: model::limit::KEEP_ALIVE,
+        freeze_after: model::limit::FREEZE_AFTER,
+        region: config.region.clone(),
+    }
+}
+
+fn front(
+    config: &Config,
+    engine: &Engine,
+    clock: &Arc<dyn Clock>,
+    address: SocketAddr,
+    ports: PortTable,
+) -> Front {
+    let endpoint = format!("http://{address}");
+    let api = api::Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        account: config.account.clone(),
+        region: config.region.clone(),
+        endpoint: endpoint.clone(),
+    };
+    let aws = compat::aws::Settings {
+        account: config.account.clone(),
+        region: config.region.clone(),
+        account_concurrency: config.account_concurrency,
+        endpoint,
+    };
+    Front {
+        urls: gateway::url::FunctionUrls::new(engine.clone(), Arc::clone(clock)),
+        api: api::Api::new(engine.clone(), Arc::clone(clock), api),
+        aws: compat::aws::Aws::new(engine.clone(), Arc::clone(clock), aws),
+        ports,
+        allow_hosts: config.allow_hosts.clone(),
+    }
+}
