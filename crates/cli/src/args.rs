@@ -1,0 +1,191 @@
+//! The command line: every verb, its options and what `--help` says of them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Run functions written for AWS Lambda here and now: no Docker, no account.
+#[derive(Debug, Parser)]
+#[command(name = "dayfly", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Data goes to stdout, everything else to stderr. Exit codes:
+  0  done                            5  refused for now (throttled); try again
+  1  the function failed             6  the project could not be read or built
+  2  the command line is wrong       7  this host cannot do what was asked
+  3  there is no such function      70  the platform failed
+  4  no dayfly answers at the endpoint";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a working starter project
+    New(New),
+    /// Run a project's functions, redeploying them as files change
+    Dev(Dev),
+    /// Run a deployed function once and show its answer
+    Invoke(Invoke),
+    /// Show a function's log
+    Logs(Logs),
+    /// List deployed functions
+    Ls(Ls),
+    /// Remove a function
+    Rm(Rm),
+    /// Tell what isolation, limits and interpreters this host offers
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// Where a running dayfly is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Endpoint {
+    /// Where dayfly answers
+    #[arg(
+        long,
+        env = "DAYFLY_ENDPOINT",
+        default_value = "http://127.0.0.1:4566",
+        value_name = "URL"
+    )]
+    pub(crate) endpoint: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// Folder to make; its name is the project's
+    pub(crate) folder: PathBuf,
+    /// Language of the starter
+    #[arg(long, short, value_enum, default_value_t = Language::Python)]
+    pub(crate) language: Language,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Language {
+    Python,
+    Node,
+    Rust,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The project: a folder with a function, with folders of functions, or with a template.yaml
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Port for AWS APIs, function URLs and the control API, on loopback; 0 for any free one
+    #[arg(long, short, env = "DAYFLY_PORT", default_value_t = 4566)]
+    pub(crate) port: u16,
+    /// Where state is kept [default: .dayfly in the project folder]
+    #[arg(long, env = "DAYFLY_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Region of the functions [default: us-east-1]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    /// Account of the functions, twelve digits
+    #[arg(long, default_value = "000000000000", value_name = "ID")]
+    pub(crate) account: String,
+    /// Environment variables by function, in the JSON form of `sam local --env-vars`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_vars: Option<PathBuf>,
+    /// Have instances wait for a debugger's connection and suspend their timeouts
+    #[arg(long)]
+    pub(crate) inspect: bool,
+    /// Refuse to run a function on another interpreter version than it asks for
+    #[arg(long)]
+    pub(crate) strict_runtimes: bool,
+    /// Give functions no network but the platform's own endpoint
+    #[arg(long)]
+    pub(crate) no_network: bool,
+    /// Further host name that control calls may be addressed to
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// Do not watch the folder for changes
+    #[arg(long)]
+    pub(crate) no_watch: bool,
+    /// Print events and log records as JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invoke {
+    /// Name, `name:qualifier` or ARN of the function
+    pub(crate) name: String,
+    /// The event: JSON, @FILE, or - for standard input
+    #[arg(long, short, default_value = "{}", value_name = "JSON|@FILE|-")]
+    pub(crate) data: String,
+    /// Also show the end of the invocation's log
+    #[arg(long)]
+    pub(crate) tail: bool,
+    /// Print the whole outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Name of the function
+    pub(crate) name: String,
+    /// Go on showing records as they are written
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only records of this last while, such as 90s, 15m, 2h or 1d
+    #[arg(long, value_name = "WHILE")]
+    pub(crate) since: Option<String>,
+    /// Print each record as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Also show instances, versions and settings
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Name of the function
+    pub(crate) name: String,
+    /// Print what was removed as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

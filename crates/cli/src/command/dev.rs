@@ -1,0 +1,339 @@
+//! `dayfly dev`: starts a session and shows what happens in it until Ctrl-C.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use node::dev::{Event, Options, Session, SessionError, Watching};
+
+use crate::args::Dev;
+use crate::exit::{Code, Failure, OrExit as _};
+use crate::terminal::{self, Paint, Style};
+
+pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
+    let folder = options.folder.canonicalize().with_context(|| {
+        format!(
+            "open {}: it is not a folder that can be read",
+            options.folder.display()
+        )
+    });
+    let folder = folder.or_exit(Code::Project)?;
+    let config = config(&options, &folder)?;
+    let wanted = Options {
+        folder,
+        env_vars: options.env_vars.clone(),
+        outside_network: !options.no_network,
+        watch: !options.no_watch,
+    };
+    let mut screen = Screen::new(options.json, options.region.is_none());
+    let (session, mut events) = Session::start(config, wanted)
+        .await
+        .map_err(|error| failure(&error))?;
+    let mut stop = std::pin::pin!(node::interrupted());
+    let broken = loop {
+        tokio::select! {
+            () = &mut stop => break None,
+            event = events.recv() => match event {
+                Some(event) => screen.show(&event),
+                None => break Some(anyhow!("the session ended by itself; run it again with DAYFLY_LOG=info to see why")),
+            },
+        }
+    };
+    screen.stopping();
+    // Events still under way are drained, so that the session is never held up by the screen.
+    let drained = async {
+        while let Some(event) = events.recv().await {
+            screen.show(&event)
+        }
+    };
+    let ((), ()) = tokio::join!(session.stop(), drained);
+    broken.map_or(Ok(()), |error| Err(Failure::new(Code::Platform, error)))
+}
+
+fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {
+    let region = match &options.region {
+        Some(region) => region.clone(),
+        None => node::region_of_environment().unwrap_or_else(|| "us-east-1".to_owned()),
+    };
+    let data = options
+        .data
+        .clone()
+        .unwrap_or_else(|| folder.join(".dayfly"));
+    let program = std::env::current_exe().context("find this program's own file");
+    let mut config = node::Config::dev(
+        data,
+        cache_folder()?,
+        program.or_exit(Code::Host)?,
+        options.account.parse().or_exit(Code::Usage)?,
+        region.parse().or_exit(Code::Usage)?,
+    );
+    config.listen.set_port(options.port);
+    config.allow_hosts.clone_from(&options.allow_host);
+    config.strict_runtimes = options.strict_runtimes;
+    config.inspect = options.inspect;
+    Ok(config)
+}
+
+fn cache_folder() -> Result<PathBuf, Failure> {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    variable("DAYFLY_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("dayfly")))
+        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/dayfly")))
+        .ok_or_else(|| anyhow!("find a cache folder: set DAYFLY_CACHE, XDG_CACHE_HOME or HOME"))
+        .or_exit(Code::Host)
+}
+
+fn failure(error: &SessionError) -> Failure {
+    let code = match error {
+        SessionError::Project(_) => Code::Project,
+        SessionError::Node(_) => Code::Host,
+    };
+    Failure::new(code, anyhow!("{error}"))
+}
+
+/// What the session looks like: progress and news on stderr, logs on stdout.
+struct Screen {
+    json: bool,
+    say_region: bool,
+    out: Paint,
+    err: Paint,
+    build: Option<ProgressBar>,
+    names: Vec<String>,
+    origin: String,
+}
+
+/// Colours of the functions' names in the log, in turn.
+const NAME_STYLES: [Style; 4] = [Style::Cyan, Style::Magenta, Style::Blue, Style::Green];
+
+impl Screen {
+    fn new(json: bool, say_region: bool) -> Self {
+        let (out, err) = (Paint::stdout(), Paint::stderr());
+        Self {
+            json,
+            say_region,
+            out,
+            err,
+            build: None,
+            names: Vec::new(),
+            origin: String::new(),
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        if self.json {
+            if let Some(line) = as_json(event) {
+                let _ = terminal::data(&line.to_string());
+            }
+            return;
+        }
+        if !matches!(event, Event::Building { .. } | Event::Log { .. }) {
+            self.end_build();
+        }
+        match event {
+            Event::Listening { origin, took } => {
+                self.origin.clone_from(origin);
+                let took = self
+                    .err
+                    .paint(Style::Dim, format!("in {}", terminal::duration(*took)));
+                terminal::note(&format!(
+                    "{} {origin} {took}",
+                    self.err.paint(Style::Bold, "dayfly")
+                ));
+            }
+            Event::Warning { function, text } => self.warn(function.as_deref(), text),
+            Event::Building { function, line } => self.building(function, line),
+            Event::Broken { function, error } => {
+                let mark = self.err.paint(Style::Red, "✗");
+                terminal::note(&format!("{mark} {function}: {}", terminal::harmless(error)));
+            }
+            Event::Deployed { .. } => self.deployed(event),
+            Event::Removed { function } => terminal::note(&format!("- {function} removed")),
+            Event::Ready {
+                functions,
+                took,
+                watching,
+            } => self.ready(*functions, *took, *watching),
+            Event::Log {
+                function,
+                platform,
+                text,
+                ..
+            } => self.log(function, *platform, text),
+            _ => {}
+        }
+    }
+
+    fn warn(&self, function: Option<&str>, text: &str) {
+        let mark = self.err.paint(Style::Yellow, "!");
+        let about = function.map(|name| format!("{name}: ")).unwrap_or_default();
+        terminal::note(&format!("{mark} {about}{}", terminal::harmless(text)));
+    }
+
+    fn building(&mut self, function: &str, line: &str) {
+        let bar = self.build.get_or_insert_with(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} {wide_msg} {elapsed}")
+            {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        bar.set_prefix(function.to_owned());
+        let line = terminal::harmless(line);
+        if bar.is_hidden() {
+            terminal::note(&format!("  {function}: {line}"));
+        } else {
+            bar.set_message(line);
+        }
+    }
+
+    fn end_build(&mut self) {
+        if let Some(bar) = self.build.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn deployed(&self, event: &Event) {
+        let Event::Deployed {
+            function,
+            url,
+            runtime,
+            took,
+            again,
+            ..
+        } = event
+        else {
+            return;
+        };
+        let mark = self.err.paint(Style::Green, "✓");
+        let name = self.err.paint(Style::Bold, function);
+        let place = url.as_deref().unwrap_or("no URL; use `dayfly invoke`");
+        let word = if *again { "redeployed" } else { "deployed" };
+        let facts = format!("{runtime}, {word} in {}", terminal::duration(*took));
+        terminal::note(&format!(
+            "{mark} {name}  {place}  {}",
+            self.err.paint(Style::Dim, facts)
+        ));
+    }
+
+    fn ready(&self, functions: usize, took: Duration, watching: Watching) {
+        let watch = match watching {
+            Watching::Off => "",
+            Watching::Notified => "; watching for changes",
+            Watching::Polling => {
+                "; looking for changes every second, as this drive does not tell of them"
+            }
+        };
+        let word = if functions == 1 {
+            "function"
+        } else {
+            "functions"
+        };
+        let line = format!(
+            "{functions} {word} ready in {}{watch}. Ctrl-C stops.",
+            terminal::duration(took)
+        );
+        terminal::note(&self.err.paint(Style::Bold, line));
+        if functions > 0 {
+            self.hints();
+        }
+    }
+
+    /// What to paste so that SDKs and CLIs come here.
+    fn hints(&self) {
+        let has = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let mut exports = vec![format!("AWS_ENDPOINT_URL={}", self.origin)];
+        if !has("AWS_ACCESS_KEY_ID") && !has("AWS_PROFILE") {
+            exports.push("AWS_ACCESS_KEY_ID=dayfly AWS_SECRET_ACCESS_KEY=dayfly".into());
+        }
+        if self.say_region && !has("AWS_REGION") && !has("AWS_DEFAULT_REGION") {
+            exports.push("AWS_REGION=us-east-1".into());
+        }
+        let line = format!("For AWS tools: export {}", exports.join(" "));
+        terminal::note(&self.err.paint(Style::Dim, line));
+    }
+
+    fn log(&mut self, function: &str, platform: bool, text: &str) {
+        let place = self
+            .names
+            .iter()
+            .position(|name| name == function)
+            .unwrap_or_else(|| {
+                self.names.push(function.to_owned());
+                self.names.len() - 1
+            });
+        let name = self
+            .out
+            .paint(NAME_STYLES[place % NAME_STYLES.len()], function);
+        for line in terminal::harmless(text).lines() {
+            let line = if platform {
+                self.out.paint(Style::Dim, line)
+            } else {
+                line.to_owned()
+            };
+            let _ = terminal::data(&format!("{name} {line}"));
+        }
+    }
+
+    fn stopping(&mut self) {
+        self.end_build();
+        if !self.json {
+            terminal::note("stopping");
+        }
+    }
+}
+
+fn as_json(event: &Event) -> Option<serde_json::Value> {
+    use serde_json::json;
+    let ms = |took: &Duration| took.as_micros() as f64 / 1e3;
+    Some(match event {
+        Event::Listening { origin, took } => {
+            json!({"event": "listening", "origin": origin, "took_ms": ms(took)})
+        }
+        Event::Warning { function, text } => {
+            json!({"event": "warning", "function": function, "text": text})
+        }
+        Event::Building { function, line } => {
+            json!({"event": "building", "function": function, "line": line})
+        }
+        Event::Broken { function, error } => {
+            json!({"event": "broken", "function": function, "error": error})
+        }
+        Event::Deployed {
+            function,
+            url,
+            host_url,
+            runtime,
+            took,
+            again,
+        } => json!({
+            "event": "deployed", "function": function, "url": url, "host_url": host_url,
+            "runtime": runtime, "took_ms": ms(took), "again": again,
+        }),
+        Event::Removed { function } => json!({"event": "removed", "function": function}),
+        Event::Ready {
+            functions,
+            took,
+            watching,
+        } => json!({
+            "event": "ready", "functions": functions, "took_ms": ms(took),
+            "watching": *watching != Watching::Off,
+        }),
+        Event::Log {
+            function,
+            at_ms,
+            platform,
+            text,
+        } => json!({
+            "event": "log", "function": function, "at_ms": at_ms, "platform": platform, "text": text,
+        }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,148 @@
+//! Real clients: boto3 and the aws CLI talk to a node with nothing but an endpoint.
+
+use std::process::Command;
+
+use crate::project::Project;
+use crate::test_node::TestNode;
+
+/// The Python of the test tools, which has boto3 and the aws CLI; `cargo xtask test` makes it.
+fn python() -> String {
+    std::env::var("DAYFLY_TEST_PYTHON").expect(
+        "DAYFLY_TEST_PYTHON names a Python with boto3; run `cargo xtask test`, which makes it",
+    )
+}
+
+/// Runs a Python script against the node; its assertions are the story's.
+fn boto3(node: &TestNode, script: &str) {
+    let script = format!("import base64, boto3, json, botocore\n{script}");
+    let output = Command::new(python())
+        .args(["-c", &script])
+        .env("AWS_ENDPOINT_URL", &node.origin)
+        .env("AWS_ACCESS_KEY_ID", "000000000000")
+        .env("AWS_SECRET_ACCESS_KEY", "any")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .output()
+        .expect("Python runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+const APP: &str = "
+import os
+def handler(event, context):
+    print('said something')
+    if event.get('fail'): raise ValueError('no good')
+    return {'event': event, 'client': context.client_context and context.client_context.custom,
+            'arn': context.invoked_function_arn, 'function': context.function_name}
+";
+
+#[test]
+fn boto3_invokes() {
+    let project = Project::new(&[("hello/app.py", APP)]);
+    let node = TestNode::with(&project);
+    boto3(
+        &node,
+        r#"
+client = boto3.client('lambda')
+answer = client.invoke(FunctionName='hello', Payload=b'{"n": 1}', LogType='Tail',
+    ClientContext=base64.b64encode(b'{"custom": {"k": "v"}}').decode())
+assert answer['StatusCode'] == 200 and answer['ExecutedVersion'] == '$LATEST', answer
+assert 'FunctionError' not in answer
+body = json.loads(answer['Payload'].read())
+assert body == {'event': {'n': 1}, 'client': {'k': 'v'}, 'function': 'hello',
+    'arn': 'arn:aws:lambda:us-east-1:000000000000:function:hello'}, body
+log = base64.b64decode(answer['LogResult']).decode()
+assert 'START RequestId' in log and 'said something' in log and 'REPORT RequestId' in log, log
+
+answer = client.invoke(FunctionName='hello', Payload=b'{"fail": 1}')
+assert answer['FunctionError'] == 'Unhandled'
+error = json.loads(answer['Payload'].read())
+assert error['errorType'] == 'ValueError' and error['errorMessage'] == 'no good', error
+
+assert client.invoke(FunctionName='hello', InvocationType='DryRun')['StatusCode'] == 204
+assert client.invoke(FunctionName='hello', InvocationType='Event', Payload=b'{}')['StatusCode'] == 202
+
+for name in ['arn:aws:lambda:us-east-1:000000000000:function:hello', '000000000000:function:hello', 'hello:$LATEST']:
+    assert client.invoke(FunctionName=name)['StatusCode'] == 200, name
+
+try:
+    client.invoke(FunctionName='missing')
+    raise SystemExit('no error')
+except client.exceptions.ResourceNotFoundException as error:
+    assert error.response['Error']['Message'] == \
+        'Function not found: arn:aws:lambda:us-east-1:000000000000:function:missing', error
+    assert error.response['ResponseMetadata']['HTTPStatusCode'] == 404
+try:
+    client.invoke(FunctionName='hello', Payload=b'x' * (6291456 + 1))
+    raise SystemExit('no error')
+except botocore.exceptions.ClientError as error:
+    assert error.response['Error']['Code'] in ('RequestTooLargeException', 'InvalidRequestContentException'), error
+
+names = [f['FunctionName'] for f in client.list_functions()['Functions']]
+assert names == ['hello'], names
+config = client.get_function_configuration(FunctionName='hello')
+assert config['Handler'] == 'app.handler' and config['State'] == 'Active', config
+assert boto3.client('sts').get_caller_identity()['Account'] == '000000000000'
+"#,
+    );
+}
+
+#[test]
+fn the_aws_cli_invokes() {
+    let project = Project::new(&[("hello/app.py", APP)]);
+    let node = TestNode::with(&project);
+    let out = tempfile::NamedTempFile::new().expect("a file");
+    let aws = std::path::Path::new(&python()).with_file_name("aws");
+    let output = Command::new(aws)
+        .args([
+            "lambda",
+            "invoke",
+            "--function-name",
+            "hello",
+            "--payload",
+            r#"{"n": 2}"#,
+        ])
+        .arg(out.path())
+        .env("AWS_ENDPOINT_URL", &node.origin)
+        .env("AWS_ACCESS_KEY_ID", "any")
+        .env("AWS_SECRET_ACCESS_KEY", "any")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .output()
+        .expect("the aws CLI runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let answer = std::fs::read_to_string(out.path()).expect("the answer");
+    assert!(answer.contains(r#""n": 2"#), "{answer}");
+}
+
+#[test]
+fn reserved_concurrency_refuses_at_once_with_lambdas_error() {
+    let template = "
+Resources:
+  None:
+    Type: AWS::Serverless::Function
+    Properties: {FunctionName: none, CodeUri: f, Handler: app.handler, Runtime: python3.11, ReservedConcurrentExecutions: 0}
+";
+    let project = Project::new(&[("template.yaml", template), ("f/app.py", APP)]);
+    let node = TestNode::with(&project);
+    boto3(
+        &node,
+        r#"
+client = boto3.client('lambda')
+try:
+    client.invoke(FunctionName='none')
+    raise SystemExit('no error')
+except client.exceptions.TooManyRequestsException as error:
+    assert error.response['Reason'] == 'ReservedFunctionConcurrentInvocationLimitExceeded', error.response
+    assert error.response['ResponseMetadata']['HTTPStatusCode'] == 429
+"#,
+    );
+}

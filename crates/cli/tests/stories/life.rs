@@ -1,0 +1,69 @@
+//! A session's life: redeploys, restarts, and nothing left behind.
+
+use node::dev::Event;
+
+use crate::http::get;
+use crate::project::Project;
+use crate::test_node::TestNode;
+
+const SLOW: &str = "
+import time
+def handler(event, context):
+    time.sleep(float((event.get('queryStringParameters') or {}).get('sleep', 0)))
+    return 'old'
+";
+
+#[test]
+fn a_saved_file_is_deployed_and_busy_instances_finish_on_the_old_code() {
+    let project = Project::new(&[("slow/app.py", SLOW)]);
+    let node = TestNode::start(project.path(), true);
+    let url = node.url("slow");
+    assert_eq!(get(&url).send().text(), "old");
+    let before = node.events().len();
+    let busy_url = format!("{url}?sleep=2");
+    let busy = std::thread::spawn(move || get(&busy_url).send().text());
+    // The busy request is known to have begun by its START line.
+    node.wait_from(before, |event| match event {
+        Event::Log { text, .. } if text.starts_with("START") => Some(()),
+        _ => None,
+    });
+    project.write("slow/app.py", &SLOW.replace("'old'", "'new'"));
+    node.wait_from(before, |event| {
+        matches!(event, Event::Deployed { again: true, .. }).then_some(())
+    });
+    assert_eq!(get(&url).send().text(), "new");
+    assert_eq!(busy.join().expect("an answer"), "old");
+}
+
+#[test]
+fn a_broken_save_is_told_and_the_old_code_goes_on() {
+    let project = Project::new(&[
+        (
+            "template.yaml",
+            "Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {FunctionName: f, CodeUri: f, Handler: app.handler, Runtime: python3.11, FunctionUrlConfig: {AuthType: NONE}}}}",
+        ),
+        ("f/app.py", "def handler(e, c): return 'old'\n"),
+    ]);
+    let node = TestNode::start(project.path(), true);
+    let url = node.url("f");
+    let before = node.events().len();
+    project.write("template.yaml", "Resources: {F: {Type: ");
+    node.wait_from(before, |event| match event {
+        Event::Broken { .. } | Event::Warning { .. } => Some(()),
+        _ => None,
+    });
+    assert_eq!(get(&url).send().text(), "old");
+}
+
+#[test]
+fn functions_and_their_urls_are_there_again_after_a_restart() {
+    let project = Project::new(&[("f/app.py", "def handler(e, c): return 'here'\n")]);
+    let data = tempfile::tempdir().expect("a folder");
+    let url = {
+        let node = TestNode::start_in(project.path(), data.path(), false, |_| {});
+        node.url("f")
+    };
+    let node = TestNode::start_in(project.path(), data.path(), false, |_| {});
+    assert_eq!(node.url("f"), url);
+    assert_eq!(get(&url).send().text(), "here");
+}

@@ -1,0 +1,17 @@
+//! Stories: what the platform promises, through the doors that promise it.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a story ends at the first thing that is not as told"
+)]
+
+mod clients;
+mod ends;
+mod examples;
+mod http;
+mod life;
+mod program;
+mod project;
+mod sandbox;
+mod test_node;
+mod urls;

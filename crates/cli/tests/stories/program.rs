@@ -1,0 +1,301 @@
+//! The program itself: its commands, exit codes, and what it leaves when it ends or is killed.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::http::get;
+use crate::project::Project;
+
+/// `dayfly dev --json` on a free port, killed when dropped.
+struct Dev {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    origin: String,
+}
+
+fn dayfly(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
+    command.args(arguments).env(
+        "DAYFLY_CACHE",
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+    );
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    dayfly(arguments).output().expect("the program runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+impl Dev {
+    fn start(folder: &Path) -> Self {
+        let folder = folder.to_str().expect("a UTF-8 path");
+        let mut child = dayfly(&["dev", folder, "--port", "0", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut dev = Self {
+            child,
+            lines,
+            origin: String::new(),
+        };
+        dev.origin = dev.until("listening")["origin"]
+            .as_str()
+            .expect("an origin")
+            .to_owned();
+        dev.until("ready");
+        dev
+    }
+
+    fn until(&mut self, event: &str) -> serde_json::Value {
+        for line in self.lines.by_ref() {
+            let line = line.expect("a line");
+            let value: serde_json::Value = serde_json::from_str(&line).expect("JSON lines");
+            if value["event"] == event {
+                return value;
+            }
+        }
+        panic!("it ended before '{event}'");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processes, other than this one, whose command line or environment names the marker.
+fn processes_with(marker: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.bytes().all(|b| b.is_ascii_digit()) || name == std::process::id().to_string() {
+            continue;
+        }
+        let read = |file| std::fs::read(entry.path().join(file)).unwrap_or_default();
+        let text = [read("cmdline"), read("environ")].concat();
+        if String::from_utf8_lossy(&text).contains(marker) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// Waits, within reason, for the processes of a session to be gone.
+fn gone(marker: &str) {
+    for _ in 0..200 {
+        if processes_with(marker).is_empty() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    panic!("left behind: {:?}", processes_with(marker));
+}
+
+fn marked(marker: &str) -> Project {
+    let project = Project::new(&[(
+        "f/app.py",
+        "import os\ndef handler(e, c):\n  print('hello log')\n  return {'pid': os.getpid(), 'event': e}\n",
+    )]);
+    project.write(".env", &format!("MARKER={marker}\n"));
+    project
+}
+
+#[test]
+fn ctrl_c_ends_it_cleanly_and_leaves_nothing() {
+    let marker = "dayfly-story-interrupt";
+    let project = marked(marker);
+    let mut dev = Dev::start(project.path());
+    let answer = output(&[
+        "invoke",
+        "f",
+        "-d",
+        r#"{"a": 1}"#,
+        "--endpoint",
+        &dev.origin,
+    ]);
+    assert!(answer.status.success(), "{}", stderr(&answer));
+    assert!(
+        !processes_with(marker).is_empty(),
+        "the instance carries its environment"
+    );
+    dev.signal("INT");
+    let status = dev.child.wait().expect("an end");
+    assert!(status.success(), "{status}");
+    gone(marker);
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing_and_starts_again_with_everything() {
+    let marker = "dayfly-story-killed";
+    let project = marked(marker);
+    let dev = Dev::start(project.path());
+    let answer = output(&["invoke", "f", "--endpoint", &dev.origin]);
+    assert!(answer.status.success(), "{}", stderr(&answer));
+    dev.signal("KILL");
+    gone(marker);
+    drop(dev);
+    let dev = Dev::start(project.path());
+    let answer = output(&["invoke", "f", "--endpoint", &dev.origin]);
+    assert!(answer.status.success(), "{}", stderr(&answer));
+}
+
+#[test]
+fn commands_show_what_there_is() {
+    let project = marked("dayfly-story-commands");
+    let dev = Dev::start(project.path());
+    let at = ["--endpoint", dev.origin.as_str()];
+
+    let invoke = output(&[&["invoke", "f", "-d", r#"{"a": 1}"#, "--tail"], &at[..]].concat());
+    let answer: serde_json::Value =
+        serde_json::from_str(&stdout(&invoke)).expect("the answer alone");
+    assert_eq!(answer["event"]["a"], 1);
+    let facts = stderr(&invoke);
+    for word in [
+        "cold",
+        "billed",
+        "MB",
+        "queue",
+        "init",
+        "handler",
+        "hello log",
+        "REPORT",
+    ] {
+        assert!(facts.contains(word), "{word} in {facts}");
+    }
+
+    let json = output(&[&["invoke", "f", "--json"], &at[..]].concat());
+    let json: serde_json::Value = serde_json::from_str(&stdout(&json)).expect("JSON");
+    assert_eq!(
+        (json["outcome"].as_str(), json["start"].as_str()),
+        (Some("replied"), Some("warm"))
+    );
+
+    let list = stdout(&output(&[&["ls"], &at[..]].concat()));
+    assert!(
+        list.contains('f') && list.contains("http://127.0.0.1:"),
+        "{list}"
+    );
+    let list = stdout(&output(&[&["ls", "--json"], &at[..]].concat()));
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let url = list[0]["url"].as_str().expect("a URL").to_owned();
+    assert_eq!(get(&url).send().status, 200);
+
+    let logs = stdout(&output(&[&["logs", "f"], &at[..]].concat()));
+    assert!(
+        logs.contains("hello log") && logs.contains("REPORT"),
+        "{logs}"
+    );
+
+    let missing = output(&[&["invoke", "nobody"], &at[..]].concat());
+    assert_eq!(missing.status.code(), Some(3), "{}", stderr(&missing));
+    assert!(stderr(&missing).contains("nobody"));
+
+    let removed = output(&[&["rm", "f"], &at[..]].concat());
+    assert!(removed.status.success(), "{}", stderr(&removed));
+    assert_eq!(
+        output(&[&["rm", "f"], &at[..]].concat()).status.code(),
+        Some(3)
+    );
+}
+
+#[test]
+fn each_failure_has_its_exit_code_and_says_what_to_do() {
+    let silent = output(&["ls", "--endpoint", "http://127.0.0.1:9"]);
+    assert_eq!(silent.status.code(), Some(4));
+    assert!(
+        stderr(&silent).contains("dayfly dev"),
+        "{}",
+        stderr(&silent)
+    );
+
+    let empty = Project::new(&[("notes.txt", "nothing to run\n")]);
+    let nothing = output(&["dev", empty.path().to_str().expect("UTF-8"), "--port", "0"]);
+    assert_eq!(nothing.status.code(), Some(6));
+    assert!(stderr(&nothing).contains("app.py"), "{}", stderr(&nothing));
+
+    let project = marked("dayfly-story-port");
+    let dev = Dev::start(project.path());
+    let port = dev.origin.rsplit(':').next().expect("a port").to_owned();
+    let other = marked("dayfly-story-port-2");
+    let taken = output(&[
+        "dev",
+        other.path().to_str().expect("UTF-8"),
+        "--port",
+        &port,
+    ]);
+    assert_eq!(taken.status.code(), Some(7));
+    assert!(stderr(&taken).contains("--port"), "{}", stderr(&taken));
+
+    assert_eq!(output(&["launch"]).status.code(), Some(2));
+}
+
+#[test]
+fn starters_work_as_they_are() {
+    let place = Project::new(&[]);
+    for language in ["python", "node"] {
+        let folder = place.path().join(language);
+        let folder = folder.to_str().expect("UTF-8");
+        let made = output(&["new", folder, "--language", language]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        assert_ne!(
+            output(&["new", folder, "--language", language])
+                .status
+                .code(),
+            Some(0)
+        );
+        let mut dev = Dev::start(Path::new(folder));
+        let list = stdout(&output(&["ls", "--json", "--endpoint", &dev.origin]));
+        let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+        let url = list[0]["url"].as_str().expect("a URL").to_owned();
+        assert_eq!(get(&url).send().status, 200);
+        dev.signal("TERM");
+        assert!(dev.child.wait().expect("an end").success());
+    }
+}
+
+#[test]
+fn doctor_names_what_the_host_offers() {
+    let doctor = output(&["doctor", "--json"]);
+    let findings: serde_json::Value = serde_json::from_str(&stdout(&doctor)).expect("JSON");
+    let text = findings.to_string();
+    for word in [
+        "sandbox",
+        "control groups",
+        "network",
+        "python3.12",
+        "nodejs22.x",
+    ] {
+        assert!(text.to_lowercase().contains(word), "{word} in {text}");
+    }
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = output(&["completions", shell]);
+        assert!(script.status.success() && stdout(&script).contains("invoke"));
+    }
+}
