@@ -1,0 +1,96 @@
+//! The outside clients that stories use, in a virtual environment of our own under `target/`.
+//! It is made once and again only when the list of pins or the interpreter changes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use super::host::Python;
+use crate::bench::target;
+use crate::{run, tree};
+
+/// Where the clients are.
+#[derive(Debug)]
+pub struct Clients {
+    /// A Python that imports boto3 and Pillow.
+    pub python: PathBuf,
+    /// The aws CLI, version 1.
+    pub aws: PathBuf,
+}
+
+/// Makes sure that the clients are there.
+pub fn ready(python: &Python) -> Result<Clients> {
+    let folder = target().join("test-tools");
+    let venv = folder.join("venv");
+    let pins = tree::root().join("xtask").join("test-tools.txt");
+    let wanted = stamp(
+        python,
+        &fs::read(&pins).with_context(|| format!("read {}", pins.display()))?,
+    );
+    let stamp = venv.join("stamp");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        println!("clients: {} (kept)", venv.display());
+    } else {
+        make(python, &venv, &pins)?;
+        // Last, so that a broken installation is never taken for a whole one.
+        fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
+    }
+    let bin = venv.join("bin");
+    Ok(Clients {
+        python: bin.join("python3"),
+        aws: bin.join("aws"),
+    })
+}
+
+fn make(python: &Python, venv: &Path, pins: &Path) -> Result<()> {
+    run::step(
+        "make a virtual environment for the tests' clients",
+        Command::new(&python.program)
+            .args(["-m", "venv", "--clear"])
+            .arg(venv),
+    )?;
+    run::step(
+        "install the tests' clients",
+        Command::new(venv.join("bin").join("python3"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
+            .args(["--no-deps", "--requirement"])
+            .arg(pins),
+    )
+}
+
+fn stamp(python: &Python, pins: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&python.version);
+    hash.update(python.program.as_os_str().as_encoded_bytes());
+    hash.update(pins);
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_pin_or_interpreter_makes_another_stamp() {
+        let python = |version: &str| Python {
+            program: "/p".into(),
+            version: version.into(),
+        };
+        let first = stamp(&python("3.11.7"), b"six==1");
+        assert_eq!(first, stamp(&python("3.11.7"), b"six==1"));
+        assert_ne!(first, stamp(&python("3.11.7"), b"six==2"));
+        assert_ne!(first, stamp(&python("3.12.0"), b"six==1"));
+    }
+}
