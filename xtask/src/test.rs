@@ -6,10 +6,9 @@ pub mod host;
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::bench::target;
-use crate::{run, tree};
+use crate::run;
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -21,10 +20,8 @@ Checks that this host has what the tests need, and says what to install where it
 the outside clients (boto3, the aws CLI, Pillow) into target/test-tools; builds the `dayfly`
 program and the tests; runs them all. Tests find what was set up in these variables:
 
-  DAYFLY_TEST_PROGRAM   the dayfly program
   DAYFLY_TEST_PYTHON    a Python with boto3 and Pillow
   DAYFLY_TEST_AWS       the aws CLI, version 1
-  DAYFLY_CACHE          where builds and fetched interpreters of the tests are kept
 
   cargo xtask test -- --package store        tests of one room
   cargo xtask test -- burst -- --nocapture   tests whose name holds `burst`, with their output
@@ -55,18 +52,12 @@ fn everything(passed: &[String]) -> Result<()> {
     let python = host::check()?;
     let clients = clients::ready(&python)?;
     run::step(
-        "build dayfly",
-        run::cargo().args(["build", "--package", "cli"]),
-    )?;
-    run::step(
         "build the tests",
         cargo_test(passed_to_cargo(passed)).arg("--no-run"),
     )?;
     let mut test = cargo_test(passed);
-    test.env("DAYFLY_TEST_PROGRAM", target().join("debug").join("dayfly"))
-        .env("DAYFLY_TEST_PYTHON", &clients.python)
-        .env("DAYFLY_TEST_AWS", &clients.aws)
-        .env("DAYFLY_CACHE", cache()?);
+    test.env("DAYFLY_TEST_PYTHON", &clients.python)
+        .env("DAYFLY_TEST_AWS", &clients.aws);
     run::step("test", &mut test)
 }
 
@@ -88,13 +79,4 @@ fn cargo_test(passed: &[String]) -> Command {
 /// The part of the arguments that is cargo's and not the test programs'.
 fn passed_to_cargo(passed: &[String]) -> &[String] {
     passed.split(|word| word == "--").next().unwrap_or_default()
-}
-
-fn cache() -> Result<std::path::PathBuf> {
-    if let Some(own) = std::env::var_os("DAYFLY_CACHE") {
-        return Ok(tree::root().join(own));
-    }
-    let folder = target().join("test-tools").join("cache");
-    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    Ok(folder)
 }

@@ -5,6 +5,7 @@ mod body;
 pub mod client;
 mod error;
 #[cfg(test)]
+#[path = "../../engine/tests/door/fixture.rs"]
 mod fixture;
 mod invoke;
 mod logs;

@@ -4,6 +4,7 @@
 pub mod aws;
 mod body;
 #[cfg(test)]
+#[path = "../../engine/tests/door/fixture.rs"]
 mod fixture;
 
 use bytes::Bytes;

@@ -2,6 +2,7 @@
 //! outlives a request.
 
 #[cfg(test)]
+#[path = "../../engine/tests/door/fixture.rs"]
 mod fixture;
 pub mod guard;
 pub mod listen;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::node::runtimes_folder;
+
 /// One fact about the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -26,8 +28,9 @@ pub enum State {
     Missing,
 }
 
-/// Looks at the host. `data` is the folder that state would be kept in.
-pub async fn examine(program: &Path, data: &Path) -> Vec<Finding> {
+/// Looks at the host. `data` is the folder that state would be kept in, `cache` the one of builds
+/// and fetched interpreters.
+pub async fn examine(program: &Path, data: &Path, cache: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = process::host::examine(program, data)
         .await
         .into_iter()
@@ -42,19 +45,25 @@ pub async fn examine(program: &Path, data: &Path) -> Vec<Finding> {
             advice: finding.advice,
         })
         .collect();
-    findings.extend(interpreters().await);
+    findings.extend(interpreters(cache).await);
     findings
 }
 
 /// A line for each runtime.
-async fn interpreters() -> Vec<Finding> {
+async fn interpreters(cache: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (runtime, found) in process::interpreter::survey().await {
+    for (runtime, found) in process::interpreter::survey(runtimes_folder(cache)).await {
         findings.push(match found {
             process::interpreter::Found::Exact(path) => Finding {
                 what: runtime.to_string(),
                 state: State::Good,
                 detail: path.display().to_string(),
+                advice: None,
+            },
+            process::interpreter::Found::Fetchable => Finding {
+                what: runtime.to_string(),
+                state: State::Good,
+                detail: "fetched with npm, once, by the first deployment that needs it".into(),
                 advice: None,
             },
             process::interpreter::Found::Substitute(path, version) => Finding {

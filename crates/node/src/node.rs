@@ -1,7 +1,7 @@
 //! The server as a value: `Node::new` assembles the rooms, `Node::stop` takes them down in order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -290,7 +290,7 @@ fn sandboxes(
     let endpoint = endpoint.clone();
     let processes = Processes::new(process::Config {
         spawner: spawner.clone(),
-        cache: config.cache.join("runtimes"),
+        cache: runtimes_folder(&config.cache),
         endpoint: Arc::new(move |from, stream| endpoint.accept(&from, stream)),
         endpoint_port: address.port(),
         strict_runtimes: config.strict_runtimes,
@@ -300,6 +300,11 @@ fn sandboxes(
         clock: Arc::clone(clock),
     });
     Ok((spawner, Arc::new(processes)))
+}
+
+/// Where fetched interpreters are kept, in the user's cache.
+pub(crate) fn runtimes_folder(cache: &Path) -> PathBuf {
+    cache.join("runtimes")
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

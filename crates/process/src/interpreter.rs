@@ -130,16 +130,19 @@ pub struct Choice {
 pub enum Found {
     /// The very one.
     Exact(PathBuf),
+    /// Not yet the very one; the first deployment that needs it fetches it.
+    Fetchable,
     /// Another version that stands in for it, and which.
     Substitute(PathBuf, String),
     /// Nothing; what to do about it.
     Nothing(String),
 }
 
-/// What this host has for each runtime that needs an interpreter. Fetches nothing.
-pub async fn survey() -> Vec<(Runtime, Found)> {
+/// What this host has for each runtime that needs an interpreter, what was fetched into `cache`
+/// among it. Fetches nothing.
+pub async fn survey(cache: PathBuf) -> Vec<(Runtime, Found)> {
     let surroundings = Surroundings::of_this_process();
-    let finder = Finder::new(surroundings, false, PathBuf::new(), Arc::new(|_| {}));
+    let finder = Finder::new(surroundings, false, cache, Arc::new(|_| {}));
     let looked = tokio::task::spawn_blocking(move || finder.survey());
     looked.await.unwrap_or_default()
 }
@@ -351,6 +354,7 @@ impl Finder {
                 runtime,
                 match self.find_here(wanted) {
                     Some(found) if found.language == wanted => Found::Exact(found.executable),
+                    _ if self.can_fetch(wanted) => Found::Fetchable,
                     Some(found) => Found::Substitute(found.executable, found.language.to_string()),
                     None => Found::Nothing(install_hint(wanted)),
                 },
@@ -480,6 +484,10 @@ impl Finder {
             .blocking(move |finder| finder.as_node(path, major))
             .await;
         found.ok_or_else(|| format!("{shown} does not run here"))
+    }
+
+    fn can_fetch(&self, wanted: Language) -> bool {
+        matches!(wanted, Language::Node(_)) && fetch::npm(&self.surroundings).is_some()
     }
 
     /// The Node.js that was fetched earlier.

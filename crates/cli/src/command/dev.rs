@@ -1,6 +1,6 @@
 //! `dayfly dev`: starts a session and shows what happens in it until Ctrl-C.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use node::dev::{Event, Options, Session, SessionError, Watching};
 
 use crate::args::Dev;
+use crate::command::cache_folder;
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal::{self, Paint, Style};
 
@@ -73,19 +74,6 @@ fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {
     config.strict_runtimes = options.strict_runtimes;
     config.inspect = options.inspect;
     Ok(config)
-}
-
-fn cache_folder() -> Result<PathBuf, Failure> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    variable("DAYFLY_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("dayfly")))
-        .or_else(|| variable("HOME").map(|folder| folder.join(".cache/dayfly")))
-        .ok_or_else(|| anyhow!("find a cache folder: set DAYFLY_CACHE, XDG_CACHE_HOME or HOME"))
-        .or_exit(Code::Host)
 }
 
 fn failure(error: &SessionError) -> Failure {

@@ -7,7 +7,7 @@ use node::doctor::{Finding, State};
 use serde_json::json;
 
 use crate::args::Doctor;
-use crate::command::end_of;
+use crate::command::{cache_folder, end_of};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal::{self, Paint, Style};
 
@@ -15,7 +15,7 @@ pub(crate) async fn run(options: &Doctor) -> Result<(), Failure> {
     let program = std::env::current_exe()
         .context("find this program's own file")
         .or_exit(Code::Host)?;
-    let findings = node::doctor::examine(&program, Path::new(".")).await;
+    let findings = node::doctor::examine(&program, Path::new("."), &cache_folder()?).await;
     if options.json {
         let text = serde_json::to_string_pretty(&findings.iter().map(as_json).collect::<Vec<_>>());
         return end_of(terminal::data(&text.or_exit(Code::Platform)?));

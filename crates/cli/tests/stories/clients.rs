@@ -5,17 +5,16 @@ use std::process::Command;
 use crate::project::Project;
 use crate::test_node::TestNode;
 
-/// The Python of the test tools, which has boto3 and the aws CLI; `cargo xtask test` makes it.
-fn python() -> String {
-    std::env::var("DAYFLY_TEST_PYTHON").expect(
-        "DAYFLY_TEST_PYTHON names a Python with boto3; run `cargo xtask test`, which makes it",
-    )
+/// A program among the test tools, named by a variable.
+fn tool(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set; run `cargo xtask test`, which sets it"))
 }
 
 /// Runs a Python script against the node; its assertions are the story's.
 fn boto3(node: &TestNode, script: &str) {
     let script = format!("import base64, boto3, json, botocore\n{script}");
-    let output = Command::new(python())
+    let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
         .args(["-c", &script])
         .env("AWS_ENDPOINT_URL", &node.origin)
         .env("AWS_ACCESS_KEY_ID", "000000000000")
@@ -97,8 +96,7 @@ fn the_aws_cli_invokes() {
     let project = Project::new(&[("hello/app.py", APP)]);
     let node = TestNode::with(&project);
     let out = tempfile::NamedTempFile::new().expect("a file");
-    let aws = std::path::Path::new(&python()).with_file_name("aws");
-    let output = Command::new(aws)
+    let output = Command::new(tool("DAYFLY_TEST_AWS"))
         .args([
             "lambda",
             "invoke",

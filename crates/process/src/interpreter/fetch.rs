@@ -32,12 +32,7 @@ pub(super) async fn node(
     if fetched.is_file() {
         return Ok(fetched);
     }
-    let npm = surroundings
-        .path
-        .iter()
-        .map(|folder| folder.join("npm"))
-        .find(|npm| npm.is_file());
-    let npm = npm.ok_or("npm, which would fetch it, is not on this host either")?;
+    let npm = npm(surroundings).ok_or("npm, which would fetch it, is not on this host either")?;
     progress(&format!("fetching Node.js {major} with npm, once"));
     let partial = cache.join("node").join(format!("{major}.partial"));
     let fail = |error: std::io::Error| format!("{}: {error}", partial.display());
@@ -54,6 +49,12 @@ pub(super) async fn node(
         .await
         .map_err(fail)?;
     Ok(fetched)
+}
+
+/// The host's npm.
+pub(super) fn npm(surroundings: &Surroundings) -> Option<PathBuf> {
+    let mut places = surroundings.path.iter().map(|folder| folder.join("npm"));
+    places.find(|npm| npm.is_file())
 }
 
 /// Where the program of a Node major is, once it is fetched.

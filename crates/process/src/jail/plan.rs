@@ -233,7 +233,7 @@ mod tests {
                 outside_network: true,
                 control: true,
                 dialers: 1,
-                program: sealed, 168 bytes,
+                program: sealed, 150 bytes,
             }"#]]
         .assert_eq(&format!("{:#?}", plan(&sealed)));
         assert!(!format!("{:?}", program()).contains("xff"));

@@ -1,4 +1,5 @@
-//! An engine over memory whose functions are closures, for tests of this door.
+//! An engine over memory whose functions are closures. The rooms above that are doors to the
+//! engine test themselves on it.
 
 use std::sync::Arc;
 use std::time::Duration;
