@@ -105,6 +105,10 @@ pub(crate) struct Dev {
     /// Give functions no network but the platform's own endpoint
     #[arg(long)]
     pub(crate) no_network: bool,
+    /// Let functions reach this machine: at its addresses, and its loopback as
+    /// host.docker.internal
+    #[arg(long, conflicts_with = "no_network")]
+    pub(crate) allow_host_services: bool,
     /// Further host name that control calls may be addressed to
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,

@@ -26,6 +26,8 @@ pub struct Config {
     pub strict_runtimes: bool,
     /// Have instances listen for a debugger.
     pub inspect: bool,
+    /// Let functions with an outside network reach this host too.
+    pub allow_host_services: bool,
     /// Generic jails kept ready.
     pub jails_ready: usize,
     /// Memory that all instances together may have by their settings, in MB.
@@ -53,6 +55,7 @@ impl Config {
             allow_hosts: Vec::new(),
             strict_runtimes: false,
             inspect: false,
+            allow_host_services: false,
             jails_ready: 4,
             memory_mb_max: host_memory_mb() * 4 / 5,
             account_concurrency: model::limit::ACCOUNT_CONCURRENCY,

@@ -295,6 +295,11 @@ fn sandboxes(
         endpoint_port: address.port(),
         strict_runtimes: config.strict_runtimes,
         inspect: config.inspect,
+        reach: if config.allow_host_services {
+            process::Reach::Host
+        } else {
+            process::Reach::Others
+        },
         surroundings: Surroundings::of_this_process(),
         progress: Arc::new(|line| tracing::warn!("{line}")),
         clock: Arc::clone(clock),

@@ -2,13 +2,16 @@
 //! with them as their vendor does. Which function runs, where and when is not decided here.
 
 mod contract;
+mod egress;
 pub mod host;
 mod inspect;
 mod instance;
 pub mod interpreter;
 mod jail;
 mod processes;
+mod resolver;
 pub mod spawner;
 
+pub use egress::Reach;
 pub use jail::spawner_main;
 pub use processes::{Config, Endpoint, InstanceIdentity, Processes};

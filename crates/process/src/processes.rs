@@ -2,6 +2,7 @@
 //! an instance needs around it.
 
 use std::fmt;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,12 @@ use tokio::net::TcpStream;
 
 use crate::contract::lambda::environment;
 use crate::contract::lambda::order::{self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program};
+use crate::egress::{Egress, Reach};
 use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
+use crate::resolver::Resolver;
 use crate::spawner::{self, Jail, Spawner};
 
 /// Who is at the other end of a connection that came out of a sandbox.
@@ -49,6 +52,8 @@ pub struct Config {
     pub strict_runtimes: bool,
     /// Whether every instance listens for a debugger; suspends timeouts.
     pub inspect: bool,
+    /// What functions with an outside network can reach.
+    pub reach: Reach,
     /// Where interpreters are looked for.
     pub surroundings: Surroundings,
     /// Tells a waiting user what takes so long.
@@ -258,6 +263,7 @@ impl Processes {
             doors,
             ..
         } = jail;
+        self.open_outside(&start, (doors.egress, doors.dns, doors.dns_tcp), &mut tasks);
         let runtime_api = matches!(program, Program::Bootstrap(_)).then_some(doors.runtime_api);
         tasks.spawn(serve_endpoint(
             doors.endpoint,
@@ -274,6 +280,36 @@ impl Processes {
             order: start,
             patient: inspected.is_some(),
             tasks,
+        }
+    }
+
+    /// Carries the instance's connections to the outside and answers its questions for names,
+    /// where it has listeners for them.
+    fn open_outside(
+        &self,
+        start: &StartOrder,
+        listeners: (Option<TcpListener>, Option<UdpSocket>, Option<TcpListener>),
+        tasks: &mut Tasks,
+    ) {
+        let (reach, clock) = (self.config.reach, &self.config.clock);
+        let (egress, udp, tcp) = listeners;
+        if let Some(listener) = egress {
+            let egress = Egress {
+                listener,
+                reach,
+                log: Arc::clone(&start.log),
+                clock: Arc::clone(clock),
+            };
+            tasks.spawn(egress.run());
+        }
+        if let (Some(udp), Some(tcp)) = (udp, tcp) {
+            let resolver = Resolver {
+                udp,
+                tcp,
+                reach,
+                clock: Arc::clone(clock),
+            };
+            tasks.spawn(resolver.run());
         }
     }
 
@@ -356,7 +392,7 @@ fn runtime_name(start: &StartOrder, program: &Program) -> RuntimeName {
 
 /// Hands every connection to the endpoint over, with who it comes from.
 async fn serve_endpoint(
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     identity: InstanceIdentity,
     endpoint: Endpoint,
     clock: Arc<dyn Clock>,

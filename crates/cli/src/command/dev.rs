@@ -73,6 +73,7 @@ fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {
     config.allow_hosts.clone_from(&options.allow_host);
     config.strict_runtimes = options.strict_runtimes;
     config.inspect = options.inspect;
+    config.allow_host_services = options.allow_host_services;
     Ok(config)
 }
 

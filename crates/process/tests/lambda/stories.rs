@@ -26,6 +26,7 @@ const STORIES: &[(&str, Story)] = stories![
     a_missing_bootstrap_is_named,
     an_instance_is_frozen_and_thawed,
     layers_are_seen,
+    connections_to_the_outside_are_carried,
     a_flood_of_output_ends,
 ];
 
@@ -299,4 +300,59 @@ async fn a_flood_of_output_ends(world: World) {
     assert!(log.len() < 40 << 20, "{} bytes of log", log.len());
     assert!(log.contains("were dropped"));
     instance.stop().await;
+}
+
+const CLIENT: &str = r#"
+import socket
+def attempt(action):
+    try:
+        return action()
+    except OSError as error:
+        return type(error).__name__
+def talk(address):
+    with socket.create_connection(address, 5) as connection:
+        connection.sendall(b'hello')
+        connection.shutdown(socket.SHUT_WR)
+        return connection.recv(100).decode()
+def handler(port, context):
+    return [
+        attempt(lambda: socket.gethostbyname('host.docker.internal')),
+        attempt(lambda: socket.gethostbyname('x.lambda-url.eu-west-1.localhost')),
+        attempt(lambda: talk(('host.docker.internal', port))),
+        attempt(lambda: talk(('169.254.169.254', 80))),
+        attempt(lambda: socket.getaddrinfo('host.docker.internal', 80, socket.AF_INET6)),
+    ]
+"#;
+
+async fn connections_to_the_outside_are_carried(world: World) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await.unwrap();
+        stream.write_all(b"heard ").await.unwrap();
+        stream.write_all(&heard).await.unwrap();
+    });
+    let mut function = world.function("python3.11", "app.handler", &[("app.py", CLIENT)]);
+    function.config.network = model::Network::Outside;
+    let seen = function.outcome(&port).await;
+    assert_eq!(
+        seen,
+        r#"replied ["192.0.0.8", "127.0.0.1", "heard hello", "ConnectionResetError", "gaierror"]"#
+    );
+    server.await.unwrap();
+    let log = function.log.text();
+    assert!(
+        log.contains("network: connect to 169.254.169.254:80: functions may not reach link-local"),
+        "{log}"
+    );
+
+    function.config.network = model::Network::PlatformOnly;
+    let seen = function.outcome(&port).await;
+    assert!(
+        !seen.contains("heard") && !seen.contains("192.0.0.8"),
+        "{seen}"
+    );
 }

@@ -65,6 +65,7 @@ impl World {
             endpoint_port: 4566,
             strict_runtimes: false,
             inspect: false,
+            reach: process::Reach::Host,
             surroundings: Surroundings::of_this_process(),
             progress: Arc::new(|_| {}),
             clock: Arc::clone(&clock),

@@ -1,0 +1,297 @@
+//! Names in a sandbox. Addresses are looked up as this host looks them up, hosts file and all;
+//! other questions go to the name servers that this host asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::Clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::egress::{HOST, Reach};
+use message::{Code, Question};
+
+mod message;
+
+/// Questions of one instance that may be open; further ones over UDP are dropped, and asked
+/// again by whoever asked.
+const QUESTIONS_MAX: usize = 32;
+
+/// How long an answer may take; the C library's resolver gives up after as long.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Pause after an accept that failed for a lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The largest message over UDP that resolvers agree on with EDNS.
+const UDP_BYTES_MAX: usize = 4096;
+
+/// Name servers asked in turn; the C library asks as many.
+const SERVERS_MAX: usize = 3;
+
+/// The name of this host, which tools of containers made common.
+const HOST_NAME: &str = "host.docker.internal";
+
+/// The resolver of one instance.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    pub(crate) udp: std::net::UdpSocket,
+    pub(crate) tcp: std::net::TcpListener,
+    pub(crate) reach: Reach,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Resolver {
+    /// Answers until it is dropped.
+    pub(crate) async fn run(self) {
+        let (Ok(udp), Ok(tcp)) = (
+            UdpSocket::from_std(self.udp),
+            TcpListener::from_std(self.tcp),
+        ) else {
+            return;
+        };
+        let names = Names {
+            reach: self.reach,
+            clock: self.clock,
+        };
+        tokio::join!(answer_udp(udp, &names), answer_tcp(tcp, &names));
+    }
+}
+
+async fn answer_udp(socket: UdpSocket, names: &Names) {
+    let socket = Arc::new(socket);
+    let room = Arc::new(Semaphore::new(QUESTIONS_MAX));
+    let mut questions = JoinSet::new();
+    let mut buffer = [0; UDP_BYTES_MAX];
+    loop {
+        while questions.try_join_next().is_some() {}
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            names.clock.sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            continue;
+        };
+        let asked = buffer.get(..length).unwrap_or_default().to_vec();
+        let (socket, names) = (Arc::clone(&socket), names.clone());
+        questions.spawn(async move {
+            if let Some(answer) = names.answer(&asked, Transport::Udp).await {
+                // Whoever asked may be gone.
+                let _ = socket.send_to(&answer, from).await;
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer_tcp(listener: TcpListener, names: &Names) {
+    let room = Arc::new(Semaphore::new(QUESTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let names = names.clone();
+                connections.spawn(async move {
+                    // Whoever asked may be gone.
+                    let _ = names.converse(stream).await;
+                    drop(place);
+                });
+            }
+            Err(_) => names.clock.sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+#[derive(Debug, Clone)]
+struct Names {
+    reach: Reach,
+    clock: Arc<dyn Clock>,
+}
+
+impl Names {
+    /// Answers the questions of one connection until it ends or is silent.
+    async fn converse(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        loop {
+            let asked = tokio::select! {
+                asked = read_framed(&mut stream) => asked?,
+                () = self.clock.sleep(ANSWER_LIMIT) => return Ok(()),
+            };
+            match self.answer(&asked, Transport::Tcp).await {
+                Some(answer) => write_framed(&mut stream, &answer).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The answer to a message; none to one that is no question.
+    async fn answer(&self, asked: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let question = Question::read(asked)?;
+        if question.is_of_internet() {
+            if let Some(addresses) = self.known(&question.name) {
+                let addresses = if question.kind == message::ADDRESS {
+                    addresses
+                } else {
+                    &[]
+                };
+                return Some(question.answer(Code::Good, addresses));
+            }
+            match question.kind {
+                message::ADDRESS => return Some(self.look_up(&question).await),
+                // A sandbox reaches nothing by IPv6, so nothing there has such an address.
+                message::ADDRESS_V6 => return Some(question.answer(Code::Good, &[])),
+                _ => {}
+            }
+        }
+        let passed_on = self.pass_on(asked, transport).await;
+        Some(passed_on.unwrap_or_else(|| question.answer(Code::Failed, &[])))
+    }
+
+    /// Names that are the platform's own.
+    fn known(&self, name: &str) -> Option<&'static [Ipv4Addr]> {
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Some(&[Ipv4Addr::LOCALHOST]);
+        }
+        (self.reach == Reach::Host && name == HOST_NAME).then_some(&[HOST])
+    }
+
+    async fn look_up(&self, question: &Question<'_>) -> Vec<u8> {
+        let found = tokio::select! {
+            found = tokio::net::lookup_host((question.name.as_str(), 0)) => found,
+            () = self.clock.sleep(ANSWER_LIMIT) => return question.answer(Code::Failed, &[]),
+        };
+        match found {
+            Ok(found) => {
+                let mut addresses: Vec<Ipv4Addr> = Vec::new();
+                for address in found {
+                    if let IpAddr::V4(address) = address.ip()
+                        && !addresses.contains(&address)
+                    {
+                        addresses.push(address);
+                    }
+                }
+                question.answer(Code::Good, &addresses)
+            }
+            // The standard library passes the C library's words on, and not its number.
+            Err(error) if error.to_string().contains("emporary") => {
+                question.answer(Code::Failed, &[])
+            }
+            Err(_) => question.answer(Code::NoSuchName, &[]),
+        }
+    }
+
+    /// What the first of this host's name servers that answers says.
+    async fn pass_on(&self, asked: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let text = tokio::fs::read_to_string("/etc/resolv.conf").await;
+        for server in servers(&text.unwrap_or_default()) {
+            let ask = async {
+                match transport {
+                    Transport::Udp => ask_udp(server, asked).await,
+                    Transport::Tcp => ask_tcp(server, asked).await,
+                }
+            };
+            let answer = tokio::select! {
+                answer = ask => answer.ok(),
+                () = self.clock.sleep(ANSWER_LIMIT / SERVERS_MAX as u32) => None,
+            };
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+}
+
+/// The name servers of a `resolv.conf`; the local one where it names none, as the C library has
+/// it.
+fn servers(text: &str) -> Vec<SocketAddr> {
+    let named = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let address: IpAddr = match words.next() {
+            Some("nameserver") => words.next()?.parse().ok()?,
+            _ => return None,
+        };
+        Some(SocketAddr::new(address, 53))
+    });
+    let mut servers: Vec<SocketAddr> = named.take(SERVERS_MAX).collect();
+    if servers.is_empty() {
+        servers.push((Ipv4Addr::LOCALHOST, 53).into());
+    }
+    servers
+}
+
+async fn ask_udp(server: SocketAddr, asked: &[u8]) -> std::io::Result<Vec<u8>> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(server).await?;
+    socket.send(asked).await?;
+    let mut buffer = [0; UDP_BYTES_MAX];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        let answer = buffer.get(..length).unwrap_or_default();
+        if message::is_answer_to(answer, asked) {
+            return Ok(answer.to_vec());
+        }
+    }
+}
+
+async fn ask_tcp(server: SocketAddr, asked: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    write_framed(&mut stream, asked).await?;
+    read_framed(&mut stream).await
+}
+
+/// A message over TCP follows its length (RFC 1035, section 4.2.2).
+async fn read_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let length = stream.read_u16().await?;
+    let mut bytes = vec![0; usize::from(length)];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+async fn write_framed(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    let length = u16::try_from(bytes.len()).map_err(std::io::Error::other)?;
+    stream
+        .write_all(&[&length.to_be_bytes(), bytes].concat())
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_are_read_as_the_c_library_reads_them() {
+        let shown = |text| {
+            servers(text)
+                .iter()
+                .map(SocketAddr::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(shown(""), "127.0.0.1:53");
+        assert_eq!(
+            shown("# local\nsearch a.example\nnameserver 10.0.0.2\nnameserver ::1\nnameserver x\n"),
+            "10.0.0.2:53 [::1]:53"
+        );
+        assert_eq!(
+            servers(&"nameserver 10.0.0.2\n".repeat(9)).len(),
+            SERVERS_MAX
+        );
+    }
+}
