@@ -47,8 +47,9 @@ impl Config {
     ) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
-            data,
-            cache,
+            // Sandboxes are made by a process that stands in another folder.
+            data: std::path::absolute(&data).unwrap_or(data),
+            cache: std::path::absolute(&cache).unwrap_or(cache),
             program,
             account,
             region,
