@@ -237,10 +237,6 @@ impl Admitted {
                 let (call, waited) = self.call(waited, Duration::ZERO);
                 Ok(self.ended(failed.outcome(&call), waited))
             }
-            Placed::TimedOut { order, waited } => {
-                let (call, waited) = self.call(waited, Duration::ZERO);
-                Ok(self.ended(self.shared.runtime.timed_out(&call, &order), waited))
-            }
             Placed::CannotStart(error) => Err(error.into()),
             Placed::Slot { .. } => Err(ours("a place was lost")),
         }

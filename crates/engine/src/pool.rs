@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::instance::{Live, Phase, Slot};
-use crate::port::{FailedInit, StartError, StartOrder, Waited};
+use crate::port::{FailedInit, StartError, Waited};
 
 /// Failed initialisations in a row after which starts are spaced out.
 const FAILURES_FREE: u32 = 10;
@@ -30,11 +30,6 @@ pub(crate) enum Placed {
     /// The function failed to initialise.
     Failed {
         failed: Box<dyn FailedInit>,
-        waited: Waited,
-    },
-    /// Initialisation outlasted the function's own timeout.
-    TimedOut {
-        order: Box<StartOrder>,
         waited: Waited,
     },
     /// The start failed through no fault of the initialisation.
@@ -127,7 +122,7 @@ impl Pool {
     pub(crate) fn not_started(&self, placed: Placed) {
         let mut state = self.lock();
         state.starting = state.starting.saturating_sub(1);
-        if matches!(placed, Placed::Failed { .. } | Placed::TimedOut { .. }) {
+        if matches!(placed, Placed::Failed { .. }) {
             state.failures = state.failures.saturating_add(1);
         }
         let mut placed = placed;

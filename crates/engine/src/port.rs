@@ -28,26 +28,6 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
 
     /// Starts an instance and has it initialise, within `order.init_timeout`.
     fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>>;
-
-    /// The outcome of an invocation whose instance did not initialise within the function's own
-    /// timeout, in the form of its vendor; writes the invocation's log lines. `order` is that of
-    /// the last start that was tried.
-    fn timed_out(&self, call: &Call, order: &StartOrder) -> Execution {
-        let _ = call;
-        let seconds = order.init_timeout.as_secs();
-        let message = format!("initialisation took longer than {seconds} seconds");
-        Execution {
-            outcome: Outcome {
-                end: model::End::TimedOut,
-                payload: message.into(),
-            },
-            start: model::StartKind::Plain,
-            timings: model::Timings::default(),
-            billed: model::metering::billed(order.init_timeout, Duration::ZERO),
-            memory_used_mb: 0,
-            log_tail: None,
-        }
-    }
 }
 
 /// Why a function cannot run on this host, with what to do about it.
@@ -75,6 +55,8 @@ pub struct StartOrder {
     pub layers: Vec<PathBuf>,
     /// How long initialisation may take.
     pub init_timeout: Duration,
+    /// Whether an invocation is under way that pays for it, as after a start that took too long.
+    pub in_invocation: bool,
     /// Where its log goes.
     pub log: Arc<dyn LogSink>,
 }
@@ -86,9 +68,9 @@ pub enum Started {
     Ready {
         /// The instance.
         instance: Arc<dyn Instance>,
-        /// Time for sandbox and interpreter.
+        /// Time for the sandbox.
         start: Duration,
-        /// Time for the function's own initialisation.
+        /// Time for the interpreter and the function's own initialisation.
         init: Duration,
     },
     /// The function failed to initialise; nothing of the instance is left.
@@ -99,7 +81,10 @@ pub enum Started {
         init: Duration,
     },
     /// Initialisation took longer than `init_timeout`; nothing of the instance is left.
-    TimedOut,
+    TimedOut {
+        /// What becomes of the invocation that waited, where it is not tried again.
+        failed: Box<dyn FailedInit>,
+    },
 }
 
 /// A failed initialisation, which becomes the outcome of the invocation that waited for it.
@@ -171,7 +156,7 @@ pub struct Call {
 pub struct Waited {
     /// Time for a place.
     pub queue: Duration,
-    /// Sandbox and interpreter; zero when warm.
+    /// The sandbox; zero when warm.
     pub start: Duration,
     /// Initialisation, where this invocation is the one that pays for it.
     pub init: Option<Duration>,

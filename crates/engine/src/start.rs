@@ -10,7 +10,7 @@ use crate::catalog::{Folders, Revision};
 use crate::instance::Live;
 use crate::log::FunctionLog;
 use crate::pool::Placed;
-use crate::port::{StartError, StartFault, StartOrder, Started, Waited};
+use crate::port::{FailedInit, StartError, StartFault, StartOrder, Started, Waited};
 
 /// Initialisation and handler of a function under a debugger: a person is slower than any limit.
 pub(crate) const INSPECT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,23 +46,21 @@ impl Start {
         let began = self.shared.clock.monotonic();
         let started = self.shared.runtime.start(order.clone()).await;
         match started {
-            Ok(Started::TimedOut) => self.again(order, began).await,
+            Ok(Started::TimedOut { failed }) => self.again(failed, order, began).await,
             other => self.end(other, Duration::ZERO, &order, began),
         }
     }
 
     /// Initialisation took too long. It is tried once more inside the invocation that waits for
     /// it, within the function's own timeout.
-    async fn again(mut self, mut order: StartOrder, began: Duration) {
+    async fn again(mut self, failed: Box<dyn FailedInit>, mut order: StartOrder, began: Duration) {
         let pool = &self.live.revision.pool;
         if pool.is_closed() && !pool.is_waited_for() {
             let waited = Waited::default();
-            return self.not_started(Placed::TimedOut {
-                order: Box::new(order),
-                waited,
-            });
+            return self.not_started(Placed::Failed { failed, waited });
         }
         order.init_timeout = order.config.timeout;
+        order.in_invocation = true;
         let second = self.shared.clock.monotonic();
         let started = self.shared.runtime.start(order.clone()).await;
         let spent = self.shared.clock.monotonic().saturating_sub(second);
@@ -96,13 +94,10 @@ impl Start {
                 let waited = waited(took.saturating_sub(init), init);
                 self.not_started(Placed::Failed { failed, waited });
             }
-            Ok(Started::TimedOut) => {
+            Ok(Started::TimedOut { failed }) => {
                 let init = order.init_timeout;
                 let waited = waited(took.saturating_sub(init), init);
-                self.not_started(Placed::TimedOut {
-                    order: Box::new(order.clone()),
-                    waited,
-                });
+                self.not_started(Placed::Failed { failed, waited });
             }
             Err(error) => {
                 if error.fault() == Fault::Ours {
@@ -115,7 +110,7 @@ impl Start {
 
     fn not_started(&mut self, placed: Placed) {
         self.ended = true;
-        if matches!(placed, Placed::Failed { .. } | Placed::TimedOut { .. }) {
+        if matches!(placed, Placed::Failed { .. }) {
             self.shared.counters.start_failed();
         }
         // First its memory: whoever waited may come again at once.
@@ -136,6 +131,7 @@ impl Start {
             } else {
                 limit::INIT_TIMEOUT
             },
+            in_invocation: false,
             config,
             code: folders.code,
             layers: folders.layers,

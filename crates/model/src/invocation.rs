@@ -86,9 +86,9 @@ impl StartKind {
 pub struct Timings {
     /// From arrival to having a place to run.
     pub queue: Duration,
-    /// Sandbox and interpreter, up to the function's own initialisation; zero when warm.
+    /// The sandbox; zero when warm.
     pub start: Duration,
-    /// The function's initialisation; zero when warm.
+    /// The interpreter and the function's own initialisation; zero when warm.
     pub init: Duration,
     /// The handler, from request handed over to outcome known.
     pub handler: Duration,

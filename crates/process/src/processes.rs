@@ -214,6 +214,7 @@ impl Processes {
     fn no_entrypoint(&self, start: &StartOrder, reason: String) -> Started {
         let failed = FailedLambda {
             kind: Failure::NoEntrypoint(reason),
+            said: bytes::Bytes::new(),
             used_mb: 0,
             config: Arc::clone(&start.config),
             clock: Arc::clone(&self.config.clock),

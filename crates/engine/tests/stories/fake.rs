@@ -184,10 +184,12 @@ impl Runtime for FakeHandle {
                     })
                 }
                 StartAs::Failed => Ok(Started::Failed {
-                    failed: Box::new(FakeFailure),
+                    failed: Box::new(FakeFailure(End::Failed)),
                     init,
                 }),
-                StartAs::TimedOut => Ok(Started::TimedOut),
+                StartAs::TimedOut => Ok(Started::TimedOut {
+                    failed: Box::new(FakeFailure(End::TimedOut)),
+                }),
                 StartAs::CannotStart => Err(StartError {
                     fault: StartFault::Ours,
                     reason: "told to".into(),
@@ -198,11 +200,11 @@ impl Runtime for FakeHandle {
 }
 
 #[derive(Debug)]
-struct FakeFailure;
+struct FakeFailure(End);
 
 impl FailedInit for FakeFailure {
     fn outcome(&self, _: &Call) -> Execution {
-        execution(End::Failed, "init failed")
+        execution(self.0, "init failed")
     }
 }
 

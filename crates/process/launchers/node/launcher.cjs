@@ -27,6 +27,8 @@ const NOBODY = Buffer.alloc(16);
 // Stands for a line end inside one record of the log. It occurs in no UTF-8 text, so that what a
 // function prints is never taken for it.
 const RECORD_NEWLINE = 0xff;
+// Begins a record's line, even where something was printed without a line end.
+const RECORD_START = 0xfe;
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
@@ -103,7 +105,8 @@ function writeNow(descriptor, bytes) {
 }
 
 function writeRecord(line) {
-  const bytes = Buffer.from(`${line}\n`);
+  const bytes = Buffer.from(`\0${line}\n`);
+  bytes[0] = RECORD_START;
   for (let at = bytes.indexOf(10); at < bytes.length - 1; at = bytes.indexOf(10, at + 1)) {
     bytes[at] = RECORD_NEWLINE;
   }
@@ -636,8 +639,11 @@ async function initialise(settings) {
   };
   try {
     const loaded = await loadHandler(env._HANDLER ?? '');
-    send(frame(READY, NOBODY, Buffer.alloc(0)));
-    handler = loaded;
+    // A turn of the loop later, so that what failed while it loaded fails the start.
+    setImmediate(() => {
+      handler = loaded;
+      send(frame(READY, NOBODY, Buffer.alloc(0)));
+    });
   } catch (error) {
     end(hasCallbacks ? 'Uncaught Exception' : 'Init Error', error, hasCallbacks ? 129 : 1);
   }

@@ -24,6 +24,8 @@ HEADER = Struct("<IBBH16s")
 # Stands for a line end inside one record of the log. It occurs in no UTF-8 text, so that what a
 # function prints is never taken for it.
 RECORD_NEWLINE = b"\xff"
+# Begins a record's line, even where something was printed without a line end.
+RECORD_START = b"\xfe"
 NO_BREAK_SPACE = "\u00a0"
 
 
@@ -244,12 +246,9 @@ if _log_level == "TRACE":
 
 def _write_record(text):
     """Writes one record as one event of the log, in order with what was printed."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
-    data = text.rstrip("\n").encode("utf-8", "replace").replace(b"\n", RECORD_NEWLINE) + b"\n"
+    _flush()
+    text = text.rstrip("\n").encode("utf-8", "replace")
+    data = RECORD_START + text.replace(b"\n", RECORD_NEWLINE) + b"\n"
     while data:
         data = data[os.write(1, data) :]
 
@@ -624,8 +623,14 @@ def _initialise():
 
 def _set_paths():
     """Modules are found where Lambda finds them: the package, then layers, then the rest."""
-    libraries = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
-    sys.path[:1] = [os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), libraries, "/opt/python"]
+    libraries = "/opt/python/lib/python%s/site-packages"
+    own = "%d.%d" % sys.version_info[:2]
+    paths = [os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), libraries % own, "/opt/python"]
+    # A layer was made for the version that was asked for, which another may stand in for.
+    wanted = os.environ.get("AWS_EXECUTION_ENV", "").rpartition("python")[2]
+    if wanted and wanted != own:
+        paths.insert(1, libraries % wanted)
+    sys.path[:1] = paths
 
 
 def _listen_for_debugger():
@@ -649,7 +654,6 @@ def _main():
             setattr(builtins, name, sys.exit)
     os.set_blocking(SOCKET, True)
     os.set_inheritable(SOCKET, False)
-    sys.stdout.reconfigure(line_buffering=True)
     sys.meta_path.insert(0, _LoggingHook())
     _set_paths()
     _send(HELLO, NOBODY, b"python %d.%d.%d" % sys.version_info[:3])

@@ -137,7 +137,7 @@ impl<'a> Case<'a> {
             let executed = match &started {
                 Started::Ready { instance, .. } => instance.invoke(call).await,
                 Started::Failed { failed, .. } => failed.outcome(&call),
-                Started::TimedOut => panic!("initialisation timed out"),
+                Started::TimedOut { .. } => panic!("initialisation timed out"),
             };
             let payload = String::from_utf8_lossy(&executed.outcome.payload).into_owned();
             let payload: String = payload.chars().take(2000).collect();
@@ -183,6 +183,7 @@ impl<'a> Case<'a> {
             code: folder.to_owned(),
             layers: Vec::new(),
             init_timeout: Duration::from_secs(30),
+            in_invocation: false,
             log: Arc::clone(kept) as Arc<dyn LogSink>,
         }
     }

@@ -16,6 +16,8 @@ use tokio::net::unix::pipe::Receiver;
 
 /// Stands for a line end inside one record; launchers write it, no UTF-8 text holds it.
 const RECORD_NEWLINE: u8 = 0xff;
+/// Stands before a record, which begins a line whatever was printed before it.
+const RECORD_START: u8 = 0xfe;
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// What a function may write at once before events are dropped, in bytes (ours: ten thousand
@@ -54,7 +56,8 @@ enum Read {
 }
 
 impl Output {
-    /// Takes the pipe's end, which must not block.
+    /// Takes the pipe's end, which must not block. The first that is said belongs to the
+    /// initialisation, whose last bytes [`Output::end`] answers if it fails.
     pub(crate) fn new(
         pipe: OwnedFd,
         log: Arc<dyn LogSink>,
@@ -203,7 +206,7 @@ impl Lines {
             partial: Vec::new(),
             skipping: false,
             current: None,
-            tail: None,
+            tail: Some(Vec::new()),
             budget: BURST_BYTES,
             raised: now,
             dropped: (0, 0),
@@ -246,9 +249,14 @@ impl Lines {
     fn feed(&mut self, bytes: &[u8], at_ms: u64) {
         self.confess(at_ms);
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let is_end = |byte: &u8| matches!(*byte, b'\n' | RECORD_START);
+        while let Some(end) = rest.iter().position(is_end) {
             let (line, after) = rest.split_at(end);
             rest = after.get(1..).unwrap_or_default();
+            let nothing_open = line.is_empty() && self.partial.is_empty() && !self.skipping;
+            if after.first() == Some(&RECORD_START) && nothing_open {
+                continue;
+            }
             if self.partial.is_empty() && !self.skipping {
                 self.line(line, at_ms);
             } else {
@@ -367,6 +375,8 @@ mod tests {
         check(&[b"o", b"ne\ntw", b"o"], &["one", "two"]);
         check(&[b"\n\n"], &["", ""]);
         check(&[b"first\xffsecond\n"], &["first\nsecond"]);
+        check(&[b"\xfeone\n\xfetwo\n"], &["one", "two"]);
+        check(&[b"open", b" end\xferecord\n"], &["open end", "record"]);
         check(&[b"bad \xc3( byte\n"], &["bad \u{fffd}( byte"]);
     }
 

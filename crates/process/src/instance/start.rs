@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::port::{Call, FailedInit, LogEvent, LogSink, StartError, StartFault, Started};
+use model::limit::LOG_TAIL_BYTES;
 use model::{End, Execution, FunctionConfig, Outcome, metering};
 use store::Clock;
 use tokio::sync::{Mutex, oneshot, watch};
 
 use super::output::Output;
 use super::{Closing, LambdaInstance, Link, Memory, Parts, Shared, execution};
-use crate::contract::lambda::report::{self, Status};
+use crate::contract::lambda::report::{self, Phase, Status};
 use crate::contract::lambda::runtime_api::{Init, RuntimeApi};
 use crate::contract::lambda::wire::{Loaded, Lost, Wire};
 use crate::contract::lambda::words::{self, Exit};
@@ -24,12 +25,6 @@ pub(crate) struct RuntimeName {
     pub(crate) version: String,
     /// Its ARN.
     pub(crate) arn: String,
-}
-
-/// How initialisation ended, and when the function's own part of it began.
-struct Ended {
-    how: How,
-    interpreter_up: Duration,
 }
 
 enum How {
@@ -46,6 +41,7 @@ pub(crate) async fn start(
     claimed: Duration,
     clock: Arc<dyn Clock>,
 ) -> Result<Started, StartError> {
+    let began = clock.monotonic();
     let format = parts.order.config.log_format;
     let (link, client) = link(&mut parts, &clock)?;
     let control = match &link {
@@ -54,12 +50,17 @@ pub(crate) async fn start(
     };
     let log = Arc::clone(&parts.order.log);
     let output = Output::new(parts.output, log, Arc::clone(&clock)).map_err(ours)?;
-    output.platform(report::init_start(
-        format,
-        clock.now_ms(),
-        &name.version,
-        &name.arn,
-    ));
+    let phase = if parts.order.in_invocation {
+        Phase::Invocation
+    } else {
+        output.platform(report::init_start(
+            format,
+            clock.now_ms(),
+            &name.version,
+            &name.arn,
+        ));
+        Phase::Init
+    };
     let shared = Arc::new(Shared {
         sandbox: parts.sandbox,
         link,
@@ -79,10 +80,10 @@ pub(crate) async fn start(
     } else {
         parts.order.init_timeout
     };
-    let ended = initialise(&shared, &parts.variables, client, claimed, limit).await;
-    let init = clock.monotonic().saturating_sub(ended.interpreter_up);
-    let start = ended.interpreter_up.saturating_sub(claimed);
-    if matches!(ended.how, How::Ready) {
+    let how = initialise(&shared, &parts.variables, client, limit).await;
+    let init = clock.monotonic().saturating_sub(began);
+    let start = began.saturating_sub(claimed);
+    if matches!(how, How::Ready) {
         let instance = Arc::new(LambdaInstance {
             shared,
             _tasks: parts.tasks,
@@ -93,7 +94,7 @@ pub(crate) async fn start(
             init,
         });
     }
-    Ok(shared.failed(ended.how, init, &parts.order.log).await)
+    Ok(shared.failed(how, phase, init, &parts.order.log).await)
 }
 
 fn ours(error: std::io::Error) -> StartError {
@@ -149,21 +150,14 @@ async fn initialise(
     shared: &Shared,
     variables: &[(String, String)],
     client: Option<oneshot::Receiver<Init>>,
-    claimed: Duration,
     limit: Duration,
-) -> Ended {
+) -> How {
     let clock = &shared.clock;
-    let mut interpreter_up = match client {
-        Some(_) => clock.monotonic(),
-        None => claimed,
-    };
-    let up = &mut interpreter_up;
     let loaded = async {
         let (loaded, error_type) = match (&shared.link, client) {
             (Link::Launcher(wire), _) => {
                 let mut wire = wire.lock().await;
                 wire.hello().await?;
-                *up = clock.monotonic();
                 let record = |(at_ms, text)| shared.output.record(at_ms, text);
                 (wire.initialise(variables, &record).await?, None)
             }
@@ -189,28 +183,30 @@ async fn initialise(
         }
         clock.sleep(limit).await;
     };
-    let how = tokio::select! {
+    tokio::select! {
         biased;
         loaded = loaded => loaded.unwrap_or_else(How::Lost),
         () = limit => How::TimedOut,
-    };
-    Ended {
-        how,
-        interpreter_up,
     }
 }
 
 impl Shared {
     /// Ends the process and says how its initialisation failed.
-    async fn failed(&self, how: How, init: Duration, log: &Arc<dyn LogSink>) -> Started {
+    async fn failed(
+        &self,
+        how: How,
+        phase: Phase,
+        init: Duration,
+        log: &Arc<dyn LogSink>,
+    ) -> Started {
         let kind = match how {
-            How::Ready | How::TimedOut => None,
-            How::Failed(payload, error_type) => Some(Failure::Reported(payload, error_type)),
-            How::Lost(Lost::Closed) => Some(Failure::Exited(self.exit().await)),
+            How::Ready | How::TimedOut => Failure::TimedOut,
+            How::Failed(payload, error_type) => Failure::Reported(payload, error_type),
+            How::Lost(Lost::Closed) => Failure::Exited(self.exit().await),
             How::Lost(hostile) => {
                 self.output
                     .platform(format!("Error: {hostile}; the instance was ended"));
-                Some(Failure::Exited(Exit::Unknown))
+                Failure::Exited(Exit::Unknown)
             }
         };
         let memory_mb = self.config.memory_mb;
@@ -218,24 +214,22 @@ impl Shared {
         let used_mb = self.memory.used_mb(&*self.sandbox, now, true, memory_mb);
         self.kill().await;
         self.output.drain();
-        let status = kind
-            .as_ref()
-            .map_or(Status::Timeout, |kind| Status::Error(kind.error_type()));
-        let line = report::init_report(self.config.log_format, self.clock.now_ms(), init, &status);
+        let now_ms = self.clock.now_ms();
+        let line = report::init_report(self.config.log_format, now_ms, phase, init, &kind.status());
         self.output.platform(line);
-        let Some(kind) = kind else {
-            return Started::TimedOut;
-        };
-        let failed = FailedLambda {
+        let timed_out = matches!(kind, Failure::TimedOut);
+        let failed = Box::new(FailedLambda {
             kind,
+            said: self.output.end().unwrap_or_default(),
             used_mb,
             config: Arc::clone(&self.config),
             clock: Arc::clone(&self.clock),
             log: Arc::clone(log),
-        };
-        Started::Failed {
-            failed: Box::new(failed),
-            init,
+        });
+        if timed_out {
+            Started::TimedOut { failed }
+        } else {
+            Started::Failed { failed, init }
         }
     }
 }
@@ -249,9 +243,18 @@ pub(crate) enum Failure {
     Exited(Exit),
     /// It has no program that can be started, for this reason.
     NoEntrypoint(String),
+    /// It took too long.
+    TimedOut,
 }
 
 impl Failure {
+    fn status(&self) -> Status {
+        match self {
+            Self::TimedOut => Status::Timeout,
+            _ => Status::Error(self.error_type()),
+        }
+    }
+
     fn error_type(&self) -> String {
         match self {
             Self::Reported(payload, error_type) => error_type.clone().or_else(|| {
@@ -267,6 +270,7 @@ impl Failure {
             }),
             Self::Exited(exit) => Some(exit.error_type().to_owned()),
             Self::NoEntrypoint(_) => Some("Runtime.InvalidEntrypoint".to_owned()),
+            Self::TimedOut => None,
         }
         .unwrap_or_else(|| "Runtime.Unknown".to_owned())
     }
@@ -276,6 +280,8 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct FailedLambda {
     pub(crate) kind: Failure,
+    /// The end of the log of its initialisation.
+    pub(crate) said: Bytes,
     pub(crate) used_mb: u32,
     pub(crate) config: Arc<FunctionConfig>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -284,6 +290,16 @@ pub(crate) struct FailedLambda {
 
 impl FailedInit for FailedLambda {
     fn outcome(&self, call: &Call) -> Execution {
+        let mut call = call.clone();
+        // The invocation ran out of its own time while it waited: that is what is reported, and
+        // no initialisation beside it.
+        let handler = if matches!(self.kind, Failure::TimedOut) {
+            call.waited.init = None;
+            self.config.timeout
+        } else {
+            Duration::ZERO
+        };
+        let call = &call;
         let id = &call.id;
         let (end, payload, last_words) = match &self.kind {
             Failure::Reported(payload, _) => (End::Failed, payload.clone(), None),
@@ -304,10 +320,14 @@ impl FailedInit for FailedLambda {
                     Some(line),
                 )
             }
+            Failure::TimedOut => {
+                let timeout = self.config.timeout;
+                let line = report::timed_out(self.clock.now_ms(), id, timeout);
+                (End::TimedOut, words::timed_out(id, timeout), Some(line))
+            }
         };
-        let billed = metering::billed(call.waited.init.unwrap_or_default(), Duration::ZERO);
-        let status = Status::Error(self.kind.error_type());
-        let handler = Duration::ZERO;
+        let billed = metering::billed(call.waited.init.unwrap_or_default(), handler);
+        let status = self.kind.status();
         let closing = Closing {
             call,
             handler,
@@ -339,10 +359,10 @@ impl FailedInit for FailedLambda {
 
 impl FailedLambda {
     fn write(&self, call: &Call, lines: impl Iterator<Item = String>) -> Option<Bytes> {
-        let mut tail = String::new();
+        let mut tail = self.said.to_vec();
         for text in lines {
-            tail.push_str(&text);
-            tail.push('\n');
+            tail.extend_from_slice(text.as_bytes());
+            tail.push(b'\n');
             let invocation = Some(call.id.clone());
             self.log.write(LogEvent {
                 at_ms: self.clock.now_ms(),
@@ -351,6 +371,8 @@ impl FailedLambda {
                 text,
             });
         }
-        call.tail.then(|| tail.into())
+        let start = tail.len().saturating_sub(LOG_TAIL_BYTES);
+        call.tail
+            .then(|| Bytes::copy_from_slice(tail.get(start..).unwrap_or_default()))
     }
 }

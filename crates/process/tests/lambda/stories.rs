@@ -213,8 +213,8 @@ async fn initialisation_goes_wrong(world: World) {
     .await;
     check(
         "while True: pass",
-        "initialisation timed out",
-        "Phase: init\tStatus: timeout",
+        r#"timed_out {"errorType":"Sandbox.Timedout","errorMessage":"RequestId: ID Error: Task timed out after 3.00 seconds"}"#,
+        "Task timed out after 3.00 seconds\nEND RequestId",
     )
     .await;
     check(

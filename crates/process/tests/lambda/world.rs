@@ -147,6 +147,7 @@ impl Function {
             code: self.code.clone(),
             layers: self.layers.clone(),
             init_timeout: self.init_timeout,
+            in_invocation: false,
             log: Arc::clone(&self.log) as Arc<dyn LogSink>,
         };
         self.world.processes.start(order).await.unwrap()
@@ -169,8 +170,7 @@ impl Function {
                 instance.stop().await;
                 execution
             }
-            Started::Failed { failed, .. } => failed.outcome(&call),
-            Started::TimedOut => return "initialisation timed out".to_owned(),
+            Started::Failed { failed, .. } | Started::TimedOut { failed } => failed.outcome(&call),
         };
         shown(&execution).replace(id.as_str(), "ID")
     }

@@ -157,9 +157,11 @@ fn python(
         ));
     }
     // The host's own packages are none of the function's: neither `site` nor a user's folder.
+    // Unbuffered, so that what was printed is there however the process ends.
     vec![
         "-S".to_owned(),
         "-s".to_owned(),
+        "-u".to_owned(),
         launcher.display().to_string(),
     ]
 }

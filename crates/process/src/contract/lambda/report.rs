@@ -19,6 +19,24 @@ pub(crate) enum Status {
     Timeout,
 }
 
+/// When an initialisation happens, as its report states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Ahead of any invocation's time.
+    Init,
+    /// Within the time of an invocation.
+    Invocation,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Invocation => "invoke",
+        }
+    }
+}
+
 /// What the report of an invocation states.
 #[derive(Debug, Clone)]
 pub(crate) struct Report<'a> {
@@ -87,14 +105,16 @@ pub(crate) fn init_start(
 pub(crate) fn init_report(
     format: LogFormat,
     at_ms: u64,
+    phase: Phase,
     init: Duration,
     status: &Status,
 ) -> String {
     let word = status.word();
+    let phase = phase.word();
     match format {
         LogFormat::Text => {
             let mut line = format!(
-                "INIT_REPORT Init Duration: {:.2} ms\tPhase: init\tStatus: {word}",
+                "INIT_REPORT Init Duration: {:.2} ms\tPhase: {phase}\tStatus: {word}",
                 millis(init)
             );
             if let Status::Error(error_type) = status {
@@ -105,7 +125,7 @@ pub(crate) fn init_report(
         LogFormat::Json => {
             let mut record = json!({
                 "initializationType": "on-demand",
-                "phase": "init",
+                "phase": phase,
                 "status": word,
                 "metrics": { "durationMs": millis(init) },
             });
@@ -297,8 +317,9 @@ mod tests {
     #[test]
     fn initialisation_has_lines_of_its_own() {
         let init = Duration::from_secs(10);
-        expect!["INIT_REPORT Init Duration: 10000.00 ms\tPhase: init\tStatus: timeout"]
-            .assert_eq(&init_report(LogFormat::Text, 0, init, &Status::Timeout));
+        expect!["INIT_REPORT Init Duration: 10000.00 ms\tPhase: init\tStatus: timeout"].assert_eq(
+            &init_report(LogFormat::Text, 0, Phase::Init, init, &Status::Timeout),
+        );
         expect!["INIT_START Runtime Version: python:3.11.v7\tRuntime Version ARN: arn:aws:x"]
             .assert_eq(&init_start(
                 LogFormat::Text,

@@ -195,7 +195,8 @@ fn the_log_keeps_records_whole() {
             replied null
             | [WARNING]	TIME		at import
             | one
-            | two[INFO]	TIME	ID	first
+            | two
+            | [INFO]	TIME	ID	first
             : second
         "#]],
     );
