@@ -161,6 +161,8 @@ fn local(address: Ipv4Addr) -> Option<&'static str> {
         [127, ..] => Some("the platform's loopback"),
         [169, 254, ..] => Some("link-local addresses, where clouds keep their credentials"),
         [192, 0, 0, _] => Some("addresses of special use"),
+        // Outside the link-local range, yet answered by the cloud's own host all the same.
+        [100, 100, 100, 200] | [168, 63, 129, 16] => Some("a cloud's metadata service"),
         [224..=255, ..] => Some("multicast and reserved addresses"),
         _ => None,
     }
@@ -192,6 +194,8 @@ mod tests {
             "127.9.9.9",
             "169.254.169.254",
             "192.0.0.8",
+            "100.100.100.200",
+            "168.63.129.16",
             "224.0.0.1",
             "255.255.255.255",
         ] {

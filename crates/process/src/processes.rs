@@ -21,7 +21,7 @@ use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
-use crate::resolver::Resolver;
+use crate::resolver::{Lookups, Resolver};
 use crate::spawner::{self, Jail, Spawner};
 
 /// Who is at the other end of a connection that came out of a sandbox.
@@ -75,6 +75,7 @@ impl fmt::Debug for Config {
 pub struct Processes {
     config: Config,
     finder: Arc<Finder>,
+    lookups: Lookups,
 }
 
 impl Processes {
@@ -89,6 +90,7 @@ impl Processes {
         Self {
             config,
             finder: Arc::new(finder),
+            lookups: Lookups::default(),
         }
     }
 
@@ -308,6 +310,7 @@ impl Processes {
                 udp,
                 tcp,
                 reach,
+                lookups: self.lookups.clone(),
                 clock: Arc::clone(clock),
             };
             tasks.spawn(resolver.run());

@@ -1,7 +1,7 @@
 //! Names in a sandbox. Addresses are looked up as this host looks them up, hosts file and all;
 //! other questions go to the name servers that this host asks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ mod message;
 /// again by whoever asked.
 const QUESTIONS_MAX: usize = 32;
 
+/// Lookups of one instance that may be under way, each of which holds a thread.
+const LOOKUPS_MAX: usize = 4;
+
+/// Lookups of all instances together: few of the threads that everything else needs, too.
+const LOOKUPS_OF_ALL_MAX: usize = 64;
+
 /// How long an answer may take; the C library's resolver gives up after as long.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -35,12 +41,23 @@ const SERVERS_MAX: usize = 3;
 /// The name of this host, which tools of containers made common.
 const HOST_NAME: &str = "host.docker.internal";
 
+/// What the lookups of all instances share.
+#[derive(Debug, Clone)]
+pub(crate) struct Lookups(Arc<Semaphore>);
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LOOKUPS_OF_ALL_MAX)))
+    }
+}
+
 /// The resolver of one instance.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     pub(crate) udp: std::net::UdpSocket,
     pub(crate) tcp: std::net::TcpListener,
     pub(crate) reach: Reach,
+    pub(crate) lookups: Lookups,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -55,6 +72,8 @@ impl Resolver {
         };
         let names = Names {
             reach: self.reach,
+            own: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            all: self.lookups.0,
             clock: self.clock,
         };
         tokio::join!(answer_udp(udp, &names), answer_tcp(tcp, &names));
@@ -118,6 +137,8 @@ enum Transport {
 #[derive(Debug, Clone)]
 struct Names {
     reach: Reach,
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
@@ -169,16 +190,14 @@ impl Names {
 
     async fn look_up(&self, question: &Question<'_>) -> Vec<u8> {
         let found = tokio::select! {
-            found = tokio::net::lookup_host((question.name.as_str(), 0)) => found,
+            found = self.ask_host(question.name.clone()) => found,
             () = self.clock.sleep(ANSWER_LIMIT) => return question.answer(Code::Failed, &[]),
         };
         match found {
             Ok(found) => {
                 let mut addresses: Vec<Ipv4Addr> = Vec::new();
                 for address in found {
-                    if let IpAddr::V4(address) = address.ip()
-                        && !addresses.contains(&address)
-                    {
+                    if !addresses.contains(&address) {
                         addresses.push(address);
                     }
                 }
@@ -190,6 +209,32 @@ impl Names {
             }
             Err(_) => question.answer(Code::NoSuchName, &[]),
         }
+    }
+
+    /// Looks a name up as any program of this host would.
+    async fn ask_host(&self, name: String) -> std::io::Result<Vec<Ipv4Addr>> {
+        // Neither is ever closed.
+        let closed = std::io::Error::other;
+        let own = Arc::clone(&self.own)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
+        let all = Arc::clone(&self.all)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
+        let look = move || {
+            // Held for as long as the thread is, whoever has given up waiting for it.
+            let _places = (own, all);
+            let found = (name.as_str(), 0).to_socket_addrs()?;
+            Ok(found
+                .filter_map(|address| match address.ip() {
+                    IpAddr::V4(address) => Some(address),
+                    IpAddr::V6(_) => None,
+                })
+                .collect())
+        };
+        tokio::task::spawn_blocking(look).await?
     }
 
     /// What the first of this host's name servers that answers says.
