@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use store::Clock;
 use tokio::net::TcpStream;
 
-use crate::contract::lambda::environment;
 use crate::contract::lambda::order::{self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program};
+use crate::contract::lambda::{bootstrap, environment};
 use crate::egress::{Egress, Reach};
 use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
@@ -134,13 +134,13 @@ impl Processes {
     ) -> Result<Vec<Warning>, CannotRun> {
         let Some(wanted) = Language::of(config.runtime) else {
             let missing = if config.layers.is_empty() {
-                order::bootstrap(code, &[]).err()
+                bootstrap::find(code, &[]).err()
             } else {
                 None
             };
-            let warn = |reason: String| {
+            let warn = |why: bootstrap::Unstartable| {
                 format!(
-                    "{reason}: {} needs an executable file `bootstrap` at the top of its package",
+                    "{why}: {} needs an executable file `bootstrap` at the top of its package",
                     config.runtime
                 )
             };
@@ -171,9 +171,9 @@ impl Processes {
         let claimed = clock.monotonic();
         let program = match Language::of(start.config.runtime) {
             Some(wanted) => self.with_launcher(wanted, &start).await?,
-            None => match order::bootstrap(&start.code, &start.layers) {
+            None => match bootstrap::find(&start.code, &start.layers) {
                 Ok(path) => Program::Bootstrap(path),
-                Err(reason) => return Ok(self.no_entrypoint(&start, reason)),
+                Err(why) => return Ok(self.no_entrypoint(&start, why.words)),
             },
         };
         let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);

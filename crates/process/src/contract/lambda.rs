@@ -1,6 +1,7 @@
 //! AWS Lambda's inner contract: launchers of ours over framed sockets, the Runtime API for
 //! functions that bring their own client, the environment and the log lines of both.
 
+pub(crate) mod bootstrap;
 pub(crate) mod environment;
 pub(crate) mod frame;
 pub(crate) mod order;

@@ -1,6 +1,5 @@
 //! What a jail is ordered with for a Lambda function: program, paths, limits.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -176,46 +175,4 @@ fn node(order: &mut Order, config: &FunctionConfig, inspect: bool) -> Vec<String
     }
     arguments.push(launcher.display().to_string());
     arguments
-}
-
-/// The function's own program, by its path inside; or why there is none that can be started, in
-/// the words of Lambda.
-pub(crate) fn bootstrap(code: &Path, layers: &[PathBuf]) -> Result<PathBuf, String> {
-    let in_layers = layers
-        .iter()
-        .rev()
-        .map(|layer| (layer.join("bootstrap"), "/opt/bootstrap"));
-    let places = [(code.join("bootstrap"), "/var/task/bootstrap")]
-        .into_iter()
-        .chain(in_layers);
-    for (file, inside) in places {
-        let Ok(seen) = std::fs::metadata(&file) else {
-            continue;
-        };
-        if seen.is_dir() || seen.permissions().mode() & 0o111 == 0 {
-            return Err(format!("fork/exec {inside}: permission denied"));
-        }
-        if is_foreign(&file) {
-            return Err(format!("fork/exec {inside}: exec format error"));
-        }
-        return Ok(PathBuf::from(inside));
-    }
-    Err("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned())
-}
-
-/// Whether a program is built for another kind of processor.
-fn is_foreign(file: &Path) -> bool {
-    use std::io::Read;
-    const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
-        183
-    } else {
-        62
-    };
-    let mut head = [0_u8; 20];
-    let read = std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut head));
-    if read.is_err() || !head.starts_with(b"\x7fELF") {
-        return false;
-    }
-    let [.., low, high] = head;
-    u16::from_le_bytes([low, high]) != MACHINE
 }
