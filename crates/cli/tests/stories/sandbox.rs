@@ -129,7 +129,7 @@ fn lambdas_paths_are_there() {
     let answers = probe(
         &node,
         &[
-            "subprocess.run(['/bin/sh', '-c', 'echo sh'], capture_output=True).stdout.decode()",
+            "subprocess.run(['/bin/sh', '-c', 'set -o pipefail; echo sh'], capture_output=True).stdout.decode()",
             "subprocess.run(['/bin/bash', '-c', 'echo bash'], capture_output=True).stdout.decode()",
             "subprocess.run(['ls', '/var'], capture_output=True).stdout.decode().split()",
             "os.access('/var/lang/bin/python3', os.X_OK) and os.access('/var/lang/bin/python', os.X_OK)",

@@ -111,6 +111,7 @@ impl Template {
             links: Vec::new(),
         };
         template.programs()?;
+        template.shell().context("make bash the shell")?;
         template.devices().context("make /dev")?;
         template.etc().context("make /etc")?;
         fs::create_dir(place.join("root"))?;
@@ -153,6 +154,26 @@ impl Template {
             }
         }
         Ok(())
+    }
+
+    /// `sh` is bash, as on Lambda, where the host has one.
+    fn shell(&self) -> io::Result<()> {
+        let real = |path| fs::canonicalize(path).ok();
+        let (Some(shell), Some(bash)) = (real("/bin/sh"), real("/bin/bash")) else {
+            return Ok(());
+        };
+        let Ok(inside) = shell.strip_prefix("/") else {
+            return Ok(());
+        };
+        let seen = self.folders.iter().any(|folder| inside.starts_with(folder));
+        if shell == bash || !seen {
+            return Ok(());
+        }
+        bind(
+            &bash,
+            &self.place.join(inside),
+            READ_ONLY | NO_SUID | NO_DEVICES,
+        )
     }
 
     fn devices(&mut self) -> io::Result<()> {
