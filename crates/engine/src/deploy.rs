@@ -1,5 +1,6 @@
 //! Changes of the catalog: one transaction each, by compare-and-set, and only then seen by
-//! invocations. Instances of what was replaced are drained.
+//! invocations. Instances of what was replaced are drained. A change that has begun is finished,
+//! whoever asked for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ struct Change {
 
 impl Shared {
     pub(crate) async fn deploy(
-        &self,
+        self: &Arc<Self>,
         who: &Principal,
         function: &FunctionId,
         deployment: Deployment,
@@ -50,10 +51,27 @@ impl Shared {
                 max = self.instances.memory_mb_max,
             ));
         }
+        let (shared, function) = (Arc::clone(self), function.clone());
+        self.finish(async move {
+            let deployed = shared.replace(&function, &deployment, folders).await?;
+            Ok(Deployed {
+                warnings,
+                ..deployed
+            })
+        })
+        .await
+    }
+
+    async fn replace(
+        &self,
+        function: &FunctionId,
+        deployment: &Deployment,
+        folders: Folders,
+    ) -> Result<Deployed, Error> {
         let _writing = self.writing.lock().await;
         let before = self.catalog.load().get(function).ok().cloned();
-        self.check_reservation(function, &deployment)?;
-        let change = self.change(before.as_deref(), function, &deployment, folders);
+        self.check_reservation(function, deployment)?;
+        let change = self.change(before.as_deref(), function, deployment, folders);
         let version = match (&change.published, deployment.publish) {
             (Some(published), _) => VersionId::Number(published.number),
             (None, true) => VersionId::Number(change.record.last_version),
@@ -70,7 +88,7 @@ impl Shared {
             version,
             changed: !same,
             url,
-            warnings,
+            warnings: Vec::new(),
         })
     }
 
@@ -143,11 +161,17 @@ impl Shared {
     }
 
     pub(crate) async fn publish(
-        &self,
+        self: &Arc<Self>,
         who: &Principal,
         function: &FunctionId,
     ) -> Result<VersionId, Error> {
         self.may_write(who, "publish", function)?;
+        let (shared, function) = (Arc::clone(self), function.clone());
+        self.finish(async move { shared.publish_latest(&function).await })
+            .await
+    }
+
+    async fn publish_latest(&self, function: &FunctionId) -> Result<VersionId, Error> {
         let _writing = self.writing.lock().await;
         let before = Arc::clone(self.catalog.load().get(function)?);
         let mut record = before.record.clone();
@@ -169,13 +193,25 @@ impl Shared {
     }
 
     pub(crate) async fn promote(
-        &self,
+        self: &Arc<Self>,
         who: &Principal,
         function: &FunctionId,
         alias: &AliasName,
         routes: Vec<(VersionId, f64)>,
     ) -> Result<(), Error> {
         self.may_write(who, "promote", function)?;
+        let (shared, function, alias) = (Arc::clone(self), function.clone(), alias.clone());
+        self.finish(async move { shared.lead(&function, &alias, routes).await })
+            .await
+    }
+
+    /// Has an alias lead where these routes say.
+    async fn lead(
+        &self,
+        function: &FunctionId,
+        alias: &AliasName,
+        routes: Vec<(VersionId, f64)>,
+    ) -> Result<(), Error> {
         let _writing = self.writing.lock().await;
         let before = Arc::clone(self.catalog.load().get(function)?);
         check_routes(&before, alias, &routes)?;
@@ -196,7 +232,17 @@ impl Shared {
         .await
     }
 
-    pub(crate) async fn set_url_port(&self, function: &FunctionId, port: u16) -> Result<(), Error> {
+    pub(crate) async fn set_url_port(
+        self: &Arc<Self>,
+        function: &FunctionId,
+        port: u16,
+    ) -> Result<(), Error> {
+        let (shared, function) = (Arc::clone(self), function.clone());
+        self.finish(async move { shared.keep_url_port(&function, port).await })
+            .await
+    }
+
+    async fn keep_url_port(&self, function: &FunctionId, port: u16) -> Result<(), Error> {
         let _writing = self.writing.lock().await;
         let before = Arc::clone(self.catalog.load().get(function)?);
         if before.record.url_port == Some(port) {
@@ -215,8 +261,18 @@ impl Shared {
         .await
     }
 
-    pub(crate) async fn remove(&self, who: &Principal, function: &FunctionId) -> Result<(), Error> {
+    pub(crate) async fn remove(
+        self: &Arc<Self>,
+        who: &Principal,
+        function: &FunctionId,
+    ) -> Result<(), Error> {
         self.may_write(who, "remove", function)?;
+        let (shared, function) = (Arc::clone(self), function.clone());
+        self.finish(async move { shared.delete(&function).await })
+            .await
+    }
+
+    async fn delete(&self, function: &FunctionId) -> Result<(), Error> {
         let _writing = self.writing.lock().await;
         let before = Arc::clone(self.catalog.load().get(function)?);
         let key = record::function_key(function);

@@ -255,6 +255,22 @@ impl Engine {
 }
 
 impl Shared {
+    /// Carries something to its end though whoever waits for it may go away: what is on disk
+    /// and what is in memory would else part ways between the store's answer and what follows.
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let finished = self.instances.handle.spawn(work).await;
+        finished.unwrap_or_else(|error| {
+            let cause = error.to_string().into();
+            Err(Error::Store(store::Error::Broken {
+                doing: "finish what was begun".into(),
+                cause,
+            }))
+        })
+    }
+
     fn begin_tasks(self: &Arc<Self>) {
         let meter = (
             Arc::clone(&self.meter),

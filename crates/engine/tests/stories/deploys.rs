@@ -53,6 +53,45 @@ fn busy_instances_finish_on_the_old_code() {
 }
 
 #[test]
+fn a_change_is_finished_whoever_waits_for_it() {
+    let world = World::new();
+    world.run(async {
+        let hello = function("hello");
+        world.function("hello").await;
+        world.invoke("hello", "").await.unwrap();
+        world.store.hold_answers(true);
+        let engine = world.engine().clone();
+        let (id, second) = (hello.clone(), world.deployment(2));
+        let caller = tokio::spawn(async move { engine.deploy(&owner(), &id, second).await });
+        world.wait_for(|| world.store.held() == 1).await;
+        caller.abort();
+        settle().await;
+        world.store.hold_answers(false);
+        settle().await;
+        let found = world.engine().find(&reference("hello")).unwrap();
+        assert_eq!(found.config.code, world.code(2));
+        assert_eq!(world.states("hello"), "", "the old code's instance is gone");
+        world.deploy("hello", world.deployment(3)).await;
+
+        world.invoke("hello", "").await.unwrap();
+        world.store.hold_answers(true);
+        let engine = world.engine().clone();
+        let caller = tokio::spawn(async move { engine.remove(&owner(), &hello).await });
+        world.wait_for(|| world.store.held() == 1).await;
+        caller.abort();
+        settle().await;
+        world.store.hold_answers(false);
+        settle().await;
+        assert!(matches!(
+            world.invoke("hello", "").await,
+            Err(Error::NotFound { .. })
+        ));
+        assert_eq!(world.states("hello"), "");
+        world.function("hello").await;
+    });
+}
+
+#[test]
 fn an_invocation_that_waits_for_the_old_code_gets_it() {
     let world = World::new();
     world.run(async {

@@ -10,6 +10,7 @@ mod fake;
 mod idle;
 mod limits;
 mod pools;
+mod shelf;
 mod simulation;
 mod stops;
 mod world;

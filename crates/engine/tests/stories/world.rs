@@ -13,17 +13,18 @@ use model::{
     Code, Execution, FunctionConfig, FunctionId, FunctionRef, LogFormat, LogLevel, Network,
     Principal, Qualifier, Runtime,
 };
-use store::{Clock, Memory, Store, Trees};
+use store::{Clock, Store, Trees};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::clock::ManualClock;
 use crate::fake::{FakeHandle, FakeRuntime};
+use crate::shelf::Shelf;
 
 pub(crate) struct World {
     pub(crate) runtime: Arc<FakeRuntime>,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) store: Arc<Memory>,
+    pub(crate) store: Arc<Shelf>,
     pub(crate) trees: Arc<Trees>,
     pub(crate) config: Config,
     tokio: Option<tokio::runtime::Runtime>,

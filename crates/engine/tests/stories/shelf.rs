@@ -1,0 +1,89 @@
+//! A memory store that a test can hold up: what it keeps is kept at once, and the answer waits.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use store::{Error, Lease, Memory, Record, Store, Transaction};
+use tokio::sync::watch;
+
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    kept: Memory,
+    /// Whether answers to commits wait for the test.
+    hold: watch::Sender<bool>,
+    held: AtomicUsize,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            kept: Memory::new(),
+            hold: watch::Sender::new(false),
+            held: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Shelf {
+    /// Has commits take effect and not answer, until this is called with false.
+    pub(crate) fn hold_answers(&self, hold: bool) {
+        self.hold.send_replace(hold);
+    }
+
+    /// Commits that took effect and have not answered.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+}
+
+impl Store for Shelf {
+    fn get<'a>(
+        &'a self,
+        collection: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Record>, Error>> {
+        self.kept.get(collection, key)
+    }
+
+    fn list<'a>(
+        &'a self,
+        collection: &'a str,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, Error>> {
+        self.kept.list(collection, prefix, after, limit)
+    }
+
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<u64>, Error>> {
+        Box::pin(async move {
+            let committed = self.kept.commit(transaction).await;
+            let mut hold = self.hold.subscribe();
+            if *hold.borrow() {
+                self.held.fetch_add(1, Ordering::SeqCst);
+                let _ = hold.wait_for(|hold| !hold).await;
+                self.held.fetch_sub(1, Ordering::SeqCst);
+            }
+            committed
+        })
+    }
+
+    fn lease<'a>(
+        &'a self,
+        queue: &'a str,
+        now_ms: u64,
+        lease: Duration,
+        count: usize,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, Error>> {
+        self.kept.lease(queue, now_ms, lease, count)
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
+        self.kept.depth(queue)
+    }
+
+    fn next_due<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        self.kept.next_due(queue)
+    }
+}
