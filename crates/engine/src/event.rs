@@ -105,7 +105,7 @@ pub(crate) fn target(
 }
 
 impl Shared {
-    pub(crate) async fn submit(&self, request: Invoke) -> Result<InvocationId, Error> {
+    pub(crate) async fn submit(self: &Arc<Self>, request: Invoke) -> Result<InvocationId, Error> {
         check_size(&request, limit::EVENT_BYTES_MAX)?;
         if self.in_flight.is_stopping() {
             return Err(Error::Stopping);
@@ -119,17 +119,25 @@ impl Shared {
         }
         let id = request.id.clone();
         let id = id.unwrap_or_else(|| InvocationId::from_random(self.clock.random_id()));
-        match self.store.commit(self.acceptance(&id, request)?).await {
+        let acceptance = self.acceptance(&id, request)?;
+        let shared = Arc::clone(self);
+        self.finish(async move { shared.accept(acceptance).await })
+            .await?;
+        Ok(id)
+    }
+
+    async fn accept(&self, acceptance: Transaction) -> Result<(), Error> {
+        match self.store.commit(acceptance).await {
             Ok(_) => {
                 self.events.waiting.fetch_add(1, Ordering::Relaxed);
                 self.counters
                     .events_accepted
                     .fetch_add(1, Ordering::Relaxed);
                 self.events.wake.notify_one();
-                Ok(id)
+                Ok(())
             }
             // The door chose an id that it has used before: that event is accepted already.
-            Err(store::Error::Conflict { .. }) => Ok(id),
+            Err(store::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

@@ -161,6 +161,27 @@ fn an_accepted_event_outlives_the_process() {
 }
 
 #[test]
+fn an_event_is_delivered_though_its_sender_went_away() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let mut request = request("hello", "{}");
+        let id = InvocationId::from_random([7; 16]);
+        request.id = Some(id.clone());
+        world.store.hold_answers(true);
+        let engine = world.engine().clone();
+        let sender = tokio::spawn(async move { engine.submit(request).await });
+        world.wait_for(|| world.store.held() == 1).await;
+        sender.abort();
+        settle().await;
+        world.store.hold_answers(false);
+        settle().await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+        assert_eq!(world.engine().stats().events_accepted, 1);
+    });
+}
+
+#[test]
 fn an_event_that_kills_the_platform_does_not_kill_it_for_ever() {
     let mut world = World::new();
     let id = world.run(async {
