@@ -39,19 +39,32 @@ const REAL_TIME: &[Exception] = &[
 ];
 
 /// Calls that bypass the clock, and the names under which they are imported.
-const CALLS: [&str; 8] = [
+const CALLS: [&str; 9] = [
     "Instant::now",
     "SystemTime::now",
     "tokio::time",
     "thread::sleep",
+    "park_timeout",
     "time::sleep",
     "time::timeout",
     "time::interval",
     "getrandom",
 ];
 
-/// Waits that make a test slow or, on a busy machine, wrong.
-const NAPS: [&str; 2] = ["thread::sleep", "time::sleep"];
+/// Where a test has to do with real time.
+const REAL_TIME_IN_TESTS: &[Exception] = &[(
+    "crates/cli/tests/stories/program.rs",
+    "the program under test is another process, with a clock of its own",
+)];
+
+/// What makes a test slow or, on a busy machine, wrong: waits, and looks at how long it took.
+const NAPS: [&str; 5] = [
+    "thread::sleep",
+    "time::sleep",
+    "park_timeout",
+    "Instant::now",
+    "SystemTime::now",
+];
 
 pub(super) fn check(file: &File) -> Vec<Problem> {
     if !file.is_in("crates/") || is_excepted(file, REAL_TIME) {
@@ -67,6 +80,8 @@ pub(super) fn check(file: &File) -> Vec<Problem> {
     for (number, line) in (1..).zip(code.lines()) {
         let (calls, instead) = if number <= own {
             (&CALLS[..], "take it from `store::Clock`")
+        } else if is_excepted(file, REAL_TIME_IN_TESTS) {
+            continue;
         } else {
             (&NAPS[..], "wait for what happens, not for time to pass")
         };
@@ -108,6 +123,10 @@ mod tests {
             "tokio::time::sleep(a).await",
             1,
         );
+        for nap in ["Instant::now()", "std::thread::park_timeout(a)"] {
+            check_clock("crates/engine/tests/story.rs", nap, 1);
+            check_clock("crates/cli/tests/stories/program.rs", nap, 0);
+        }
         check_clock("xtask/bench/src/load.rs", "Instant::now()", 0);
     }
 }

@@ -203,21 +203,3 @@ fn a_slow_initialisation_is_tried_again_within_the_functions_timeout() {
         assert_eq!(running.await.unwrap().unwrap().outcome.end, End::Replied);
     });
 }
-
-#[test]
-#[allow(clippy::disallowed_methods)]
-fn zz_bench() {
-    let world = World::new();
-    world.run(async {
-        world.function("hello").await;
-        for round in 0..4 {
-            let t = std::time::Instant::now();
-            for _ in 0..100_000 {
-                world.invoke("hello", "").await.unwrap();
-            }
-            eprintln!("round {round}: {:?} per invoke", t.elapsed() / 100_000);
-            world.clock.advance(std::time::Duration::from_secs(1)).await;
-        }
-        eprintln!("{:?}", world.engine().stats());
-    });
-}
