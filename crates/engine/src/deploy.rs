@@ -36,8 +36,7 @@ impl Shared {
     ) -> Result<Deployed, Error> {
         self.may_write(who, "deploy", function)?;
         deployment.config.validate()?;
-        let folders = self.find_folders(digests(&deployment.config)).await;
-        let folders = folders.map_err(missing_code)?;
+        let folders = self.code_of(&deployment).await?;
         let mut warnings = self
             .runtime
             .examine(&deployment.config, &folders.code)
@@ -53,7 +52,7 @@ impl Shared {
         }
         let (shared, function) = (Arc::clone(self), function.clone());
         self.finish(async move {
-            let deployed = shared.replace(&function, &deployment, folders).await?;
+            let deployed = shared.replace(&function, &deployment).await?;
             Ok(Deployed {
                 warnings,
                 ..deployed
@@ -66,9 +65,10 @@ impl Shared {
         &self,
         function: &FunctionId,
         deployment: &Deployment,
-        folders: Folders,
     ) -> Result<Deployed, Error> {
         let _writing = self.writing.lock().await;
+        // Again, now that nothing can be swept away.
+        let folders = self.code_of(deployment).await?;
         let before = self.catalog.load().get(function).ok().cloned();
         self.check_reservation(function, deployment)?;
         let change = self.change(before.as_deref(), function, deployment, folders);
@@ -84,11 +84,22 @@ impl Shared {
         if !same {
             self.apply(before, change).await?;
         }
+        let digests = digests(&deployment.config);
+        self.trees.recorded(digests.iter().map(|it| it.as_str()));
         Ok(Deployed {
             version,
             changed: !same,
             url,
             warnings: Vec::new(),
+        })
+    }
+
+    /// Where the code and the layers of a deployment are.
+    async fn code_of(&self, deployment: &Deployment) -> Result<Folders, Error> {
+        let found = self.find_folders(digests(&deployment.config)).await;
+        found.map_err(|error| match error {
+            store::Error::Missing { digest } => Error::CodeMissing { digest },
+            other => Error::Store(other),
         })
     }
 
@@ -297,6 +308,7 @@ impl Shared {
         before
             .versions()
             .for_each(|version| version.revision.pool.close());
+        self.instances.left_over.notify_one();
         Ok(())
     }
 
@@ -347,6 +359,7 @@ impl Shared {
         self.count_reservations(&gate, &function);
         if let Some(before) = before.filter(|_| new) {
             before.latest.revision.pool.close();
+            self.instances.left_over.notify_one();
         }
         Ok(())
     }
@@ -475,13 +488,6 @@ impl Shared {
             );
         }
         id
-    }
-}
-
-fn missing_code(error: store::Error) -> Error {
-    match error {
-        store::Error::Missing { digest } => Error::CodeMissing { digest },
-        other => Error::Store(other),
     }
 }
 

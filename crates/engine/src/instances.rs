@@ -30,6 +30,8 @@ pub(crate) struct Instances {
     placed: Mutex<Placements>,
     /// Notified when an instance is gone.
     gone: Notify,
+    /// Notified when a version or the last of its instances may have left something behind.
+    pub(crate) left_over: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ impl Instances {
             timer: Timer::default(),
             placed: Mutex::default(),
             gone: Notify::new(),
+            left_over: Notify::new(),
         })
     }
 
@@ -104,6 +107,9 @@ impl Instances {
         }
         drop(placed);
         self.gone.notify_waiters();
+        if live.revision.pool.is_closed() {
+            self.left_over.notify_one();
+        }
     }
 
     /// Has the timer look at an instance at that time, unless it will look sooner.

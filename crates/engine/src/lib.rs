@@ -20,6 +20,7 @@ mod record;
 mod start;
 mod stats;
 mod stop;
+mod sweep;
 pub mod verb;
 
 use std::sync::Arc;
@@ -271,6 +272,21 @@ impl Shared {
         })
     }
 
+    /// Does something that waits for the disk where it keeps nobody from going on.
+    async fn block<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> Result<T, store::Error> + Send + 'static,
+    ) -> Result<T, store::Error> {
+        let done = self.instances.handle.spawn_blocking(work).await;
+        done.unwrap_or_else(|error| {
+            Err(store::Error::Broken {
+                doing: doing.to_owned(),
+                cause: error.to_string().into(),
+            })
+        })
+    }
+
     fn begin_tasks(self: &Arc<Self>) {
         let meter = (
             Arc::clone(&self.meter),
@@ -281,6 +297,7 @@ impl Shared {
             tokio::spawn(idle::run(Arc::clone(&self.instances))),
             tokio::spawn(deliver::run(Arc::clone(self))),
             tokio::spawn(forget::run(Arc::clone(self))),
+            tokio::spawn(sweep::run(Arc::clone(self))),
             tokio::spawn(meter::run(meter.0, meter.1, meter.2)),
         ];
         self.tasks.lock().extend(tasks);

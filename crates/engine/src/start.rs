@@ -186,13 +186,6 @@ impl Shared {
                 layers: paths.collect::<Result<_, _>>()?,
             })
         };
-        let found = self.instances.handle.spawn_blocking(find).await;
-        found.unwrap_or_else(|error| {
-            let cause = error.to_string().into();
-            Err(store::Error::Broken {
-                doing: "find stored code".into(),
-                cause,
-            })
-        })
+        self.block("find stored code", find).await
     }
 }

@@ -44,7 +44,7 @@ pub struct Trees {
     /// Held for reading by those who add, for writing by the one who sweeps: a file that is
     /// about to be linked must not be swept away.
     sweep: RwLock<()>,
-    /// Digests put by this process that no sweep has seen in use yet.
+    /// Digests put by this process that nobody is known to use yet.
     fresh: Mutex<HashSet<String>>,
     /// Given up on drop.
     _lock: Lock,
@@ -129,9 +129,18 @@ impl Trees {
         self.path(digest).is_ok()
     }
 
+    /// Says of trees that they are in use from now on, until `keep` of a later sweep is without
+    /// them.
+    pub fn recorded<'a>(&self, digests: impl IntoIterator<Item = &'a str>) {
+        let mut fresh = self.fresh.lock();
+        for digest in digests {
+            fresh.remove(digest);
+        }
+    }
+
     /// Removes the trees that are not in `keep`, and what only they needed. A tree put by this
-    /// process stays until it was in `keep` once, so that one not yet recorded is safe. Answers
-    /// how many trees were removed.
+    /// process stays until it was in `keep` or [`Trees::recorded`] once, so that one not yet in
+    /// use is safe. Answers how many trees were removed.
     pub fn remove_unreferenced(&self, keep: &HashSet<String>) -> Result<u64, Error> {
         let _sweep = self.sweep.write();
         let mut fresh = self.fresh.lock();

@@ -1,5 +1,7 @@
 //! What deployments change, and what they leave alone.
 
+use std::time::Duration;
+
 use engine::Error;
 use engine::verb::UrlSettings;
 use model::{AliasName, Fault, VersionId};
@@ -88,6 +90,48 @@ fn a_change_is_finished_whoever_waits_for_it() {
         ));
         assert_eq!(world.states("hello"), "");
         world.function("hello").await;
+    });
+}
+
+#[test]
+fn code_is_kept_for_as_long_as_somebody_needs_it() {
+    let mut world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let busy = world.begin("hello", "hold").await;
+        let mut published = world.deployment(2);
+        published.publish = true;
+        world.deploy("hello", published).await;
+        for number in 3..=200 {
+            let mut layered = world.deployment(number);
+            layered.config.layers = vec![world.code(1000 + number)];
+            world.deploy("hello", layered).await;
+        }
+        world.clock.advance(Duration::from_secs(60)).await;
+        // The last one's two, the published one's, and that of the instance on its way out.
+        world.wait_for(|| world.trees_kept() == 4).await;
+        assert!(world.trees.contains(world.code(2).digest.as_str()));
+        world.invoke("hello", "").await.unwrap();
+        world.invoke("hello:1", "").await.unwrap();
+
+        world.release_all().await;
+        assert!(busy.await.unwrap().is_ok());
+        world.clock.advance(Duration::from_secs(60)).await;
+        world.wait_for(|| world.trees_kept() == 3).await;
+        world
+            .engine()
+            .remove(&owner(), &function("hello"))
+            .await
+            .unwrap();
+    });
+    world.crash();
+    world.run(async {
+        world.clock.advance(Duration::from_secs(60)).await;
+        world.wait_for(|| world.trees_kept() == 0).await;
+        let mut gone = world.deployment(1);
+        gone.config.code.digest = model::Digest::from_bytes([7; 32]);
+        let refused = world.try_deploy("hello", gone).await;
+        assert!(matches!(refused, Err(Error::CodeMissing { .. })));
     });
 }
 

@@ -121,6 +121,12 @@ impl World {
         }
     }
 
+    /// How many trees of code are kept.
+    pub(crate) fn trees_kept(&self) -> usize {
+        let trees = std::fs::read_dir(self.folder.path().join("code/trees")).unwrap();
+        trees.count()
+    }
+
     pub(crate) fn deployment(&self, code: u32) -> Deployment {
         Deployment {
             config: FunctionConfig {

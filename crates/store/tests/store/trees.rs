@@ -328,6 +328,9 @@ fn only_what_nobody_needs_is_removed() {
     let again = bench.trees.put(&bench.folder.path().join("one")).unwrap();
     assert_eq!(again, one);
     bench.trees.verify(&again.digest).unwrap();
+    // Used and given up again since the last sweep.
+    bench.trees.recorded([again.digest.as_str()]);
+    assert_eq!(bench.trees.remove_unreferenced(&HashSet::new()).unwrap(), 1);
 }
 
 #[test]
