@@ -111,6 +111,8 @@ enum Tried {
     Attempt(Attempt, String),
     /// It can never run: what it is for is not there.
     Impossible(String),
+    /// It is too old to be tried.
+    TooOld,
     /// The platform is stopping; nothing was tried.
     NotNow,
 }
@@ -143,7 +145,10 @@ impl Delivery {
             .attempt
             .saturating_sub(1)
             .saturating_sub(event.attempts);
-        let tried = if lost > LOST_MAX {
+        let age = event.age(shared.clock.now_ms());
+        let tried = if retry::is_expired(Policy::default(), age) {
+            Tried::TooOld
+        } else if lost > LOST_MAX {
             Tried::Impossible(format!("the platform ended during {lost} attempts at it"))
         } else {
             self.attempt(&id, target, &envelope, payload.clone()).await
@@ -225,13 +230,23 @@ impl Delivery {
 
     /// Counts the attempt in the event's record and decides what is next.
     fn decide(&self, event: &mut InvocationRecord, tried: Tried) -> Decision {
-        event.attempts = self.lease.attempt.max(event.attempts.saturating_add(1));
         let now_ms = self.shared.clock.now_ms();
+        // Looking at its age is no attempt.
+        event.attempts = match tried {
+            Tried::TooOld => self.lease.attempt.saturating_sub(1).max(event.attempts),
+            _ => self.lease.attempt.max(event.attempts.saturating_add(1)),
+        };
         let (attempt, reason) = match tried {
             Tried::Attempt(attempt, reason) => (attempt, reason),
             Tried::NotNow => return Decision::Again { due_ms: now_ms },
             Tried::Impossible(reason) => {
                 event.end(EventState::DeadLettered, now_ms, reason);
+                return Decision::GiveUp;
+            }
+            Tried::TooOld => {
+                let last = event.reason.take();
+                let reason = last.unwrap_or_else(|| "it grew too old before it could run".into());
+                event.end(EventState::Expired, now_ms, reason);
                 return Decision::GiveUp;
             }
         };
@@ -242,10 +257,9 @@ impl Delivery {
         } else {
             event.uncounted = event.uncounted.saturating_add(1);
         }
-        let age = Duration::from_millis(now_ms.saturating_sub(event.accepted_ms));
         match retry::next(
             Policy::default(),
-            age,
+            event.age(now_ms),
             attempt,
             event.failures,
             event.uncounted,
@@ -377,6 +391,10 @@ fn describe(execution: &Execution) -> String {
 }
 
 impl InvocationRecord {
+    fn age(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(now_ms.saturating_sub(self.accepted_ms))
+    }
+
     fn end(&mut self, state: EventState, now_ms: u64, reason: String) {
         self.state = state;
         self.ended_ms = Some(now_ms);

@@ -57,6 +57,11 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest wait after a throttle or a fault of ours (AWS documentation).
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
+/// Whether an event of this age is not to be tried any more.
+pub fn is_expired(policy: Policy, age: Duration) -> bool {
+    age >= policy.age_max
+}
+
 /// Decides from the policy, the event's age, the function errors so far (this one included)
 /// and the uncounted attempts in a row so far (this one included).
 pub fn next(
@@ -117,6 +122,8 @@ mod tests {
     #[test]
     fn old_events_expire() {
         let age = Duration::from_secs(6 * 60 * 60);
+        assert!(is_expired(Policy::default(), age));
+        assert!(!is_expired(Policy::default(), age - YOUNG));
         let verdict = next(Policy::default(), age, Attempt::Throttled, 0, 1);
         assert_eq!(verdict, Next::Expired);
     }

@@ -137,6 +137,29 @@ fn what_is_never_run_expires() {
 }
 
 #[test]
+fn what_grew_too_old_while_nothing_ran_expires_without_running() {
+    let mut world = World::new();
+    let id = world.run(async {
+        world.function("hello").await;
+        submit(&world, "fail").await
+    });
+    world.run(async {
+        let engine = world.engine().clone();
+        engine.stop(Duration::ZERO).await;
+        world.clock.advance(Duration::from_secs(6 * 60 * 60)).await;
+    });
+    world.crash();
+    world.run(async {
+        settle().await;
+        let view = world.engine().event(&owner(), &id).await.unwrap().unwrap();
+        assert_eq!((view.state, view.attempts), (EventState::Expired, 1));
+        assert!(view.reason.unwrap().starts_with("failed"), "the last one's");
+        assert_eq!(dead_letters(&world).await.len(), 1);
+        assert_eq!(world.runtime.orders().len(), 1);
+    });
+}
+
+#[test]
 fn an_accepted_event_outlives_the_process() {
     let mut world = World::new();
     let id = world.run(async {
