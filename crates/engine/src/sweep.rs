@@ -1,11 +1,12 @@
-//! Removes what nobody needs any more: code that no version names and no instance runs.
+//! Removes what nobody needs any more: code that no version names and no instance runs, and logs
+//! of functions that are gone with all their instances.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::digests;
-use crate::{Error, Shared};
+use crate::{Engine, Error, Shared};
 
 /// How long changes gather before what they left is looked for (ours: whoever saves a file every
 /// few seconds is not to wait for a sweep each time).
@@ -16,7 +17,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         shared.clock.sleep(GATHER).await;
         if let Err(error) = shared.sweep().await {
-            tracing::warn!(%error, "remove unused code");
+            tracing::warn!(%error, "remove unused code and logs");
         }
         shared.instances.left_over.notified().await;
     }
@@ -26,17 +27,28 @@ impl Shared {
     async fn sweep(&self) -> Result<(), Error> {
         // To the end: a deployment meanwhile might name what is just being removed.
         let _writing = self.writing.lock().await;
-        let keep = self.trees_in_use();
+        let (keep, logs) = (self.trees_in_use(), self.logs_in_use());
         let trees = Arc::clone(&self.trees);
         let removed = self
             .block("remove unused code", move || {
                 trees.remove_unreferenced(&keep)
             })
             .await?;
-        if removed > 0 {
-            tracing::debug!(removed, "removed unused code");
+        let silent = self.logs.remove_unreferenced(&logs).await?;
+        if removed + silent > 0 {
+            tracing::debug!(trees = removed, logs = silent, "removed what was unused");
         }
         Ok(())
+    }
+
+    /// Names of the streams of functions that are deployed or still running, and of the meter's.
+    fn logs_in_use(&self) -> HashSet<String> {
+        let catalog = self.catalog.load();
+        let deployed = catalog.entries().map(|entry| &entry.record.id);
+        let running = self.instances.all();
+        let running = running.iter().map(|live| &live.revision.function);
+        let functions = deployed.chain(running).map(Engine::log_key);
+        functions.chain([Engine::METER_KEY.to_owned()]).collect()
     }
 
     /// Digests of all code and layers that a version names or an instance still runs. Only while

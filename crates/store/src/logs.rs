@@ -6,6 +6,7 @@ mod record;
 mod segment;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -147,12 +148,25 @@ impl Logs {
         self.streams.get(stream).follow(FOLLOWER_LINES_MAX)
     }
 
-    /// Forgets a stream and removes its files.
-    pub async fn remove(&self, stream: &str) -> Result<(), Error> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.remove(self.streams.take(stream), answer);
-        // No answer means that the writer has ended; then nothing is removed any more.
-        answered.await.unwrap_or(Ok(()))
+    /// Removes the streams that are not in `keep`, those of earlier processes too. Whoever
+    /// still holds one writes nothing more. Answers how many were removed.
+    pub async fn remove_unreferenced(&self, keep: &HashSet<String>) -> Result<u64, Error> {
+        let keep: HashSet<String> = keep.iter().map(|name| segment::folder_name(name)).collect();
+        let folder = self.folder.clone();
+        let found = blocking(move || disk::names(&folder)).await?;
+        let mut removed = 0;
+        for name in found.into_iter().filter_map(|name| name.into_string().ok()) {
+            // No stream's folder begins with a dot; the lock does.
+            if name.starts_with('.') || keep.contains(&name) {
+                continue;
+            }
+            let (answer, answered) = oneshot::channel();
+            self.queue.remove(self.streams.take(name), answer);
+            // No answer means that the writer has ended; then nothing is removed any more.
+            answered.await.unwrap_or(Ok(()))?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 
     /// Resolves when everything appended before the call is in its file.

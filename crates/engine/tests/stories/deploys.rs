@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use engine::Error;
+use engine::port::{LogEvent, LogSink};
 use engine::verb::UrlSettings;
+use engine::{Engine, Error};
 use model::{AliasName, Fault, VersionId};
 
 use crate::clock::settle;
@@ -107,17 +108,15 @@ fn code_is_kept_for_as_long_as_somebody_needs_it() {
             layered.config.layers = vec![world.code(1000 + number)];
             world.deploy("hello", layered).await;
         }
-        world.clock.advance(Duration::from_secs(60)).await;
         // The last one's two, the published one's, and that of the instance on its way out.
-        world.wait_for(|| world.trees_kept() == 4).await;
+        swept(&world, || world.trees_kept() == 4).await;
         assert!(world.trees.contains(world.code(2).digest.as_str()));
         world.invoke("hello", "").await.unwrap();
         world.invoke("hello:1", "").await.unwrap();
 
         world.release_all().await;
         assert!(busy.await.unwrap().is_ok());
-        world.clock.advance(Duration::from_secs(60)).await;
-        world.wait_for(|| world.trees_kept() == 3).await;
+        swept(&world, || world.trees_kept() == 3).await;
         world
             .engine()
             .remove(&owner(), &function("hello"))
@@ -126,13 +125,78 @@ fn code_is_kept_for_as_long_as_somebody_needs_it() {
     });
     world.crash();
     world.run(async {
-        world.clock.advance(Duration::from_secs(60)).await;
-        world.wait_for(|| world.trees_kept() == 0).await;
+        swept(&world, || world.trees_kept() == 0).await;
         let mut gone = world.deployment(1);
         gone.config.code.digest = model::Digest::from_bytes([7; 32]);
         let refused = world.try_deploy("hello", gone).await;
         assert!(matches!(refused, Err(Error::CodeMissing { .. })));
     });
+}
+
+#[test]
+fn the_log_of_a_function_goes_with_its_last_instance() {
+    let mut world = World::new();
+    let (log, other) = world.run(async {
+        world.function("hello").await;
+        world.function("other").await;
+        let busy = world.begin("hello", "hold").await;
+        world.invoke("other", "").await.unwrap();
+        let orders = world.runtime.orders();
+        let logs = [&orders[0].log, &orders[1].log].map(std::sync::Arc::clone);
+        let hello = function("hello");
+        world.engine().remove(&owner(), &hello).await.unwrap();
+        say(&*logs[0], "goodbye");
+        say(&*logs[1], "hello");
+        world.clock.advance(Duration::from_secs(60)).await;
+        assert_eq!(log_of(&world, "hello").await, ["goodbye"]);
+
+        world.release_all().await;
+        assert!(busy.await.unwrap().is_ok());
+        while !log_of(&world, "hello").await.is_empty() {
+            world.clock.advance(Duration::from_secs(60)).await;
+        }
+        say(&*logs[0], "too late");
+        assert!(log_of(&world, "hello").await.is_empty());
+        world.function("hello").await;
+        world.invoke("hello", "").await.unwrap();
+        let anew = world.runtime.orders().pop().unwrap().log;
+        say(&*anew, "again");
+        assert_eq!(log_of(&world, "hello").await, ["again"]);
+        assert_eq!(log_of(&world, "other").await, ["hello"]);
+        world.engine().remove(&owner(), &hello).await.unwrap();
+        (logs[0].clone(), anew)
+    });
+    drop((log, other));
+    world.crash();
+    world.run(async {
+        while !log_of(&world, "hello").await.is_empty() {
+            world.clock.advance(Duration::from_secs(60)).await;
+        }
+        assert_eq!(log_of(&world, "other").await, ["hello"]);
+    });
+}
+
+/// Resolves once sweeps have made it so; threads of their own have a part in them.
+async fn swept(world: &World, so: impl Fn() -> bool) {
+    while !so() {
+        world.clock.advance(Duration::from_secs(60)).await;
+    }
+}
+
+fn say(log: &dyn LogSink, text: &str) {
+    log.write(LogEvent {
+        at_ms: 1,
+        platform: false,
+        invocation: None,
+        text: text.to_owned(),
+    });
+}
+
+async fn log_of(world: &World, name: &str) -> Vec<String> {
+    let key = Engine::log_key(&function(name));
+    let entries = world.engine().logs().tail(&key, 100).await.unwrap();
+    let text = |entry: store::logs::Entry| entry.line.text.clone();
+    entries.into_iter().map(text).collect()
 }
 
 #[test]

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{broadcast, oneshot};
 
-use super::{Entry, Line};
+use super::{Entry, Line, segment};
 use crate::Error;
 
 /// Bytes of all streams that may wait.
@@ -30,9 +30,13 @@ const LINE_BYTES: usize = size_of::<Line>();
 /// One stream, as appenders, followers and the writer share it.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) name: String,
+    /// The name of its folder, as [`segment::folder_name`] makes it.
+    pub(super) folder: String,
     /// Bytes of it that wait. Changed only under the queue's lock.
     waiting: AtomicUsize,
+    /// Whether its files are gone: whoever still holds it writes nothing more. Changed only
+    /// under the queue's lock.
+    removed: AtomicBool,
     /// Lines dropped that no record of the stream tells of yet.
     dropped: AtomicU64,
     /// There while somebody follows.
@@ -40,11 +44,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn new(name: String) -> Self {
+    fn new(folder: String) -> Self {
         let followers = Mutex::default();
         Self {
-            name,
+            folder,
             waiting: AtomicUsize::new(0),
+            removed: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             followers,
         }
@@ -91,16 +96,18 @@ impl Streams {
         if held.len() == held.capacity() {
             held.retain(|_, stream| Arc::strong_count(stream) > 1 || stream.followers().is_some());
         }
-        let stream = Arc::new(Stream::new(name.to_owned()));
+        let stream = Arc::new(Stream::new(segment::folder_name(name)));
         held.insert(name.to_owned(), Arc::clone(&stream));
         stream
     }
 
-    /// The stream, held no longer.
-    pub(super) fn take(&self, name: &str) -> Arc<Stream> {
-        let stream = self.get(name);
-        self.held.lock().remove(name);
-        stream
+    /// The stream of this folder, held no longer.
+    pub(super) fn take(&self, folder: String) -> Arc<Stream> {
+        let mut held = self.held.lock();
+        let name = held.iter().find(|(_, stream)| stream.folder == folder);
+        let name = name.map(|(name, _)| name.clone());
+        let stream = name.and_then(|name| held.remove(&name));
+        stream.unwrap_or_else(|| Arc::new(Stream::new(folder)))
     }
 }
 
@@ -122,7 +129,7 @@ pub(super) struct Work {
     pub(super) batches: Vec<(Arc<Stream>, Vec<Line>)>,
     /// Who waits for the lines to be in their files.
     pub(super) flushes: Vec<oneshot::Sender<()>>,
-    /// Streams to remove.
+    /// Streams to remove, before anything is written: one of the same name may have begun anew.
     pub(super) removals: Vec<(Arc<Stream>, Removed)>,
     /// No more will come.
     pub(super) closed: bool,
@@ -147,7 +154,7 @@ impl Queue {
             return;
         }
         let mut work = self.waiting.lock();
-        if work.closed {
+        if work.closed || stream.removed.load(Ordering::Relaxed) {
             return;
         }
         let (was_empty, was_urgent) = (work.is_empty(), work.is_urgent());
@@ -176,9 +183,15 @@ impl Queue {
         self.add(|work| work.flushes.push(answer));
     }
 
-    /// Removes the stream's files.
+    /// Removes the stream's files. Nothing of what waits, or comes later, is written.
     pub(super) fn remove(&self, stream: Arc<Stream>, answer: Removed) {
-        self.add(|work| work.removals.push((stream, answer)));
+        self.add(|work| {
+            stream.removed.store(true, Ordering::Relaxed);
+            work.bytes -= stream.waiting.swap(0, Ordering::Relaxed);
+            work.batches
+                .retain(|(other, _)| !Arc::ptr_eq(other, &stream));
+            work.removals.push((stream, answer));
+        });
     }
 
     /// Ends the writer once it has written what waits.

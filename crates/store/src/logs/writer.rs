@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::queue::{Queue, Stream, Work};
-use super::segment::{self, End};
+use super::segment::End;
 use super::{Entry, Limits, Line};
 use crate::{Clock, Error, disk};
 
@@ -67,9 +67,12 @@ impl Writer {
 
     fn work(&mut self, work: Work) {
         self.round += 1;
+        for (stream, answer) in work.removals {
+            drop(answer.send(self.remove(&stream)));
+        }
         let mut touched: HashMap<String, Arc<Stream>> = HashMap::new();
         for (stream, lines) in work.batches {
-            let name = segment::folder_name(&stream.name);
+            let name = stream.folder.clone();
             self.append(&name, &stream, lines);
             touched.entry(name).or_insert(stream);
         }
@@ -85,9 +88,6 @@ impl Writer {
         for answer in work.flushes {
             // Whoever has gone away does not want to know.
             answer.send(()).unwrap_or_default();
-        }
-        for (stream, answer) in work.removals {
-            drop(answer.send(self.remove(&stream)));
         }
     }
 
@@ -179,10 +179,9 @@ impl Writer {
     }
 
     fn remove(&mut self, stream: &Stream) -> Result<(), Error> {
-        let name = segment::folder_name(&stream.name);
-        self.ends.remove(&name);
-        self.open.retain(|open| *open != name);
-        let path = self.folder.join(name);
+        self.ends.remove(&stream.folder);
+        self.open.retain(|open| *open != stream.folder);
+        let path = self.folder.join(&stream.folder);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(disk::failed("remove", &path, &error))

@@ -1,5 +1,6 @@
 //! Logs: in order, bounded, read while they are written, and never waited for.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -237,16 +238,32 @@ async fn thousands_of_streams_share_a_few_open_files() {
 }
 
 #[tokio::test]
-async fn a_removed_stream_is_gone_and_can_begin_again() {
+async fn streams_that_nobody_wants_are_gone_and_can_begin_again() {
     let folder = tempfile::tempdir().unwrap();
+    append(&open(folder.path()).writer("a/earlier"), 0..3);
     let logs = open(folder.path());
-    let writer = logs.writer("s");
-    append(&writer, 0..3);
-    logs.remove("s").await.unwrap();
-    logs.remove("never there").await.unwrap();
-    assert_eq!(segments(folder.path()), [""; 0].map(PathBuf::from));
-    append(&writer, 3..4);
-    assert_eq!(lines(&logs, "s").await, [line(3)]);
+    let keep = HashSet::from(["a/kept".to_owned()]);
+    let (old, kept) = (logs.writer("a/s"), logs.writer("a/kept"));
+    append(&old, 0..3);
+    append(&kept, 0..3);
+    logs.tail("a/s", 1).await.unwrap();
+    let mut follower = logs.follow("a/s");
+    append(&old, 3..4);
+    assert_eq!(logs.remove_unreferenced(&keep).await.unwrap(), 2);
+    assert_eq!(segments(folder.path()).len(), 1);
+    assert_eq!(logs.remove_unreferenced(&keep).await.unwrap(), 0);
+
+    // One that an instance on its way out still holds stays as it is.
+    append(&old, 4..5);
+    assert_eq!(lines(&logs, "a/s").await, []);
+    let new = logs.writer("a/s");
+    append(&new, 5..6);
+    append(&old, 6..7);
+    assert_eq!(lines(&logs, "a/s").await, [line(5)]);
+    assert_eq!(lines(&logs, "a/kept").await.len(), 3);
+    drop(old);
+    while follower.recv().await.is_ok() {}
+    assert!(matches!(follower.recv().await, Err(RecvError::Closed)));
 }
 
 #[tokio::test]
