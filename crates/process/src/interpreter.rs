@@ -112,8 +112,9 @@ pub struct Interpreter {
     pub language: Language,
     /// Its whole version.
     pub version: (u32, u32, u32),
-    /// Folders that must be seen at their own path for it to run; none where `/usr` is enough.
-    pub prefixes: Vec<PathBuf>,
+    /// Folders and files that must be seen at their own path for it to run; none where `/usr` is
+    /// enough.
+    pub needs: Vec<PathBuf>,
 }
 
 /// An interpreter and what to tell the function's author about it.
@@ -446,7 +447,8 @@ impl Finder {
         let probed = match known {
             Some(probed) => probed,
             None => {
-                let probed = probe::probe(&candidate.path, language);
+                let probed =
+                    probe::probe(&candidate.path, language, self.surroundings.home.as_deref());
                 self.probed.lock().insert(key, probed.clone());
                 probed
             }
@@ -461,7 +463,7 @@ impl Finder {
             executable: probed.executable,
             language: language.with_line(line),
             version: probed.version,
-            prefixes: probed.prefixes,
+            needs: probed.needs,
         })
     }
 

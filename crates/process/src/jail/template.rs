@@ -19,7 +19,7 @@ use super::tree;
 
 /// Folders of a host's root that hold programs and what they link against. `/nix` and `/gnu` are
 /// where some distributions keep everything.
-const PROGRAMS: [&str; 9] = [
+pub(crate) const PROGRAMS: [&str; 9] = [
     "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu",
 ];
 

@@ -1,6 +1,7 @@
 //! The stories.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ const STORIES: &[(&str, Story)] = stories![
     an_instance_is_frozen_and_thawed,
     layers_are_seen,
     connections_to_the_outside_are_carried,
+    a_home_with_interpreters_in_it_is_not_seen,
     a_flood_of_output_ends,
 ];
 
@@ -278,6 +280,72 @@ async fn layers_are_seen(world: World) {
         seen,
         r#"replied ["first", "two", ["/var/task", "/opt/python/lib/python3.11/site-packages", "/opt/python"]]"#
     );
+}
+
+async fn a_home_with_interpreters_in_it_is_not_seen(world: World) {
+    // Not below `/tmp`, from which nothing can be executed inside.
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("home-{}", std::process::id()));
+    let bin = home.join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::create_dir_all(home.join("lib")).unwrap();
+    std::fs::write(home.join("secret"), "seen").unwrap();
+    let here = |runtime: &str| {
+        world
+            .processes
+            .interpreter(runtime.parse().unwrap())
+            .unwrap()
+    };
+    std::fs::copy(here("nodejs20.x"), bin.join("node")).unwrap();
+    let python = here("python3.11");
+    let program = bin.join(python.file_name().unwrap());
+    std::fs::copy(&python, program).unwrap();
+    for entry in std::fs::read_dir(python.parent().unwrap().join("../lib"))
+        .unwrap()
+        .flatten()
+    {
+        let name = entry.file_name();
+        if name.to_string_lossy().contains("python3") {
+            std::os::unix::fs::symlink(
+                entry.path().canonicalize().unwrap(),
+                home.join("lib").join(name),
+            )
+            .unwrap();
+        }
+    }
+    let world = world.at_home(&home);
+    let secret = home.join("secret");
+    for (runtime, handler, file, source) in [
+        (
+            "nodejs20.x",
+            "index.handler",
+            "index.js",
+            "const fs = require('fs');
+             const look = (path) => { try { return fs.readFileSync(path, 'utf8') } catch (e) { return e.code } };
+             exports.handler = async (path) => [process.execPath, look(path)];",
+        ),
+        (
+            "python3.11",
+            "app.handler",
+            "app.py",
+            "import ctypes, hashlib, os, sqlite3, ssl, sys
+def handler(path, context):
+    try:
+        seen = open(path).read()
+    except OSError as error:
+        seen = 'ENOENT' if error.errno == 2 else str(error)
+    return [os.path.realpath(sys.executable), seen]",
+        ),
+    ] {
+        let function = world.function(runtime, handler, &[(file, source)]);
+        let path = serde_json::to_string(&secret).unwrap();
+        let seen = function.outcome(&path).await;
+        assert!(
+            seen.starts_with(&format!("replied [\"{}/", bin.display())) && seen.contains("\"ENOENT\""),
+            "{seen}\n{}",
+            function.log.text()
+        );
+    }
+    std::fs::remove_dir_all(home).unwrap();
 }
 
 async fn a_flood_of_output_ends(world: World) {

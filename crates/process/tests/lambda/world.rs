@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,24 +58,26 @@ impl World {
             allow_lite: false,
         };
         let spawner = Spawner::launch(config, Arc::clone(&clock)).unwrap();
-        let config = Config {
-            spawner: spawner.clone(),
-            cache: folder.join("cache"),
-            endpoint: Arc::new(|_, stream| drop(stream)),
-            endpoint_port: 4566,
-            strict_runtimes: false,
-            inspect: false,
-            reach: process::Reach::Host,
-            surroundings: Surroundings::of_this_process(),
-            progress: Arc::new(|_| {}),
-            clock: Arc::clone(&clock),
-        };
-        let processes = Arc::new(Processes::new(config));
+        let processes = processes(&spawner, &folder, Surroundings::of_this_process(), &clock);
         Self {
             spawner,
             processes,
             clock,
             folder,
+        }
+    }
+
+    /// The same for a user whose home this is, with programs in its `bin`.
+    pub(crate) fn at_home(&self, home: &Path) -> Self {
+        let surroundings = Surroundings {
+            path: vec![home.join("bin")],
+            home: Some(home.to_owned()),
+            ..Surroundings::default()
+        };
+        let processes = processes(&self.spawner, &self.folder, surroundings, &self.clock);
+        Self {
+            processes,
+            ..self.clone()
         }
     }
 
@@ -125,6 +127,27 @@ impl World {
             log: Arc::default(),
         }
     }
+}
+
+fn processes(
+    spawner: &Spawner,
+    folder: &Path,
+    surroundings: Surroundings,
+    clock: &Arc<dyn Clock>,
+) -> Arc<Processes> {
+    let config = Config {
+        spawner: spawner.clone(),
+        cache: folder.join("cache"),
+        endpoint: Arc::new(|_, stream| drop(stream)),
+        endpoint_port: 4566,
+        strict_runtimes: false,
+        inspect: false,
+        reach: process::Reach::Host,
+        surroundings,
+        progress: Arc::new(|_| {}),
+        clock: Arc::clone(clock),
+    };
+    Arc::new(Processes::new(config))
 }
 
 pub(crate) struct Function {

@@ -107,12 +107,12 @@ fn limits(config: &FunctionConfig) -> Limits {
 
 /// Makes the interpreter seen at its own path, and under the names that Lambda gives it.
 fn place(order: &mut Order, interpreter: &Interpreter, start: &StartOrder) {
-    for prefix in &interpreter.prefixes {
-        order.binds.push(Bind {
-            source: prefix.clone(),
-            target: prefix.clone(),
-        });
-    }
+    order
+        .binds
+        .extend(interpreter.needs.iter().map(|need| Bind {
+            source: need.clone(),
+            target: need.clone(),
+        }));
     let names = match interpreter.language {
         Language::Python(minor) => {
             let mut names = vec![
