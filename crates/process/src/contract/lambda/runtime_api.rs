@@ -142,9 +142,10 @@ impl RuntimeApi {
                     let api = Arc::clone(&api);
                     async move { Ok::<_, Infallible>(api.answer(request).await) }
                 });
-                // What a client does wrong on a connection of its own concerns nobody else.
+                // What a client does wrong on a connection of its own concerns nobody else. One
+                // that hung up while it waited must not be given an invocation.
                 let _ = hyper::server::conn::http1::Builder::new()
-                    .half_close(true)
+                    .half_close(false)
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
                 drop(permit);

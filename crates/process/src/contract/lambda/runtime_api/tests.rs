@@ -215,3 +215,50 @@ fn a_client_that_goes_away_leaves_no_answer() {
     let (_, reply, _) = with_client(|client| client.ask(NEXT, "", "").0);
     assert!(matches!(reply.unwrap(), Err(Lost::Closed)));
 }
+
+#[test]
+fn a_client_that_hung_up_while_it_waited_takes_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (api, starts) = RuntimeApi::new();
+        let served = tokio::spawn(Arc::clone(&api).serve(listener, Arc::new(SystemClock::new())));
+        let mut first = TcpStream::connect(address).unwrap();
+        let ask = format!("{NEXT} HTTP/1.1\r\nHost: a\r\n\r\n");
+        first.write_all(ask.as_bytes()).unwrap();
+        starts.await.unwrap();
+        drop(first);
+        let second = tokio::task::spawn_blocking(move || {
+            let mut client = Client {
+                stream: BufReader::new(TcpStream::connect(address).unwrap()),
+            };
+            // Its answer comes after the first one's end was seen.
+            client.ask("GET /2018-06-01/ping", "", "");
+            client.stream.get_mut().write_all(ask.as_bytes()).unwrap();
+            client
+        });
+        let mut second = second.await.unwrap();
+        let exchange = tokio::spawn({
+            let api = Arc::clone(&api);
+            async move { api.exchange(&call("1"), "arn").await }
+        });
+        let taken = tokio::task::spawn_blocking(move || {
+            let stream = second.stream.get_mut();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            let mut line = String::new();
+            second.stream.read_line(&mut line).map(|_| line)
+        });
+        let taken = taken.await.unwrap();
+        api.close();
+        served.abort();
+        exchange.abort();
+        assert_eq!(taken.unwrap(), "HTTP/1.1 200 OK\r\n");
+    });
+}
