@@ -2,11 +2,10 @@
 //! them. Follows no link that a tenant could have made, as all sources are the platform's own.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::context::Context as _;
@@ -36,8 +35,15 @@ pub(super) fn clone(source: &Path) -> io::Result<OwnedFd> {
 }
 
 fn overlay(sources: &[PathBuf]) -> io::Result<OwnedFd> {
+    let folders = sources
+        .iter()
+        .map(|source| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(source, flags, Mode::empty()).context(source.display())
+        })
+        .collect::<io::Result<Vec<_>>>()?;
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, "lowerdir", lower(sources).as_slice())?;
+    rustix::mount::fsconfig_set_string(&context, "lowerdir", lower(&folders))?;
     rustix::mount::fsconfig_create(&context)?;
     Ok(rustix::mount::fsmount(
         &context,
@@ -46,30 +52,10 @@ fn overlay(sources: &[PathBuf]) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// The option's value: the topmost folder first, and what separates folders escaped.
-fn lower(sources: &[PathBuf]) -> Vec<u8> {
-    let mut value = Vec::new();
-    for source in sources.iter().rev() {
-        if !value.is_empty() {
-            value.push(b':');
-        }
-        for &byte in source.as_os_str().as_bytes() {
-            if matches!(byte, b':' | b'\\') {
-                value.push(b'\\');
-            }
-            value.push(byte);
-        }
-    }
-    value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn later_layers_come_first_and_odd_names_are_escaped() {
-        let value = lower(&["/a".into(), "/b:c\\d".into()]);
-        assert_eq!(value, br"/b\:c\\d:/a");
-    }
+/// The option's value, the topmost folder first. By number, for the kernel takes 255 bytes, which
+/// two paths may fill.
+fn lower(folders: &[OwnedFd]) -> String {
+    let name = |folder: &OwnedFd| format!("/proc/self/fd/{}", folder.as_raw_fd());
+    let names: Vec<_> = folders.iter().rev().map(name).collect();
+    names.join(":")
 }

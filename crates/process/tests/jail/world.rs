@@ -18,6 +18,7 @@ stories![
     the_first_process_cannot_be_looked_into,
     what_was_ordered_is_there,
     layers_lie_over_each_other,
+    as_many_layers_as_a_function_may_have_lie_over_each_other,
     the_control_socket_is_descriptor_3,
     doors_lead_to_the_platform,
     dialers_lead_into_the_jail,
@@ -179,6 +180,23 @@ async fn layers_lie_over_each_other(world: World) {
     let mut one = order("cat /opt/a");
     one.overlays = vec![("/opt".into(), sources[..1].to_vec())];
     assert_eq!(world.run(one).await.0, "first ");
+}
+
+async fn as_many_layers_as_a_function_may_have_lie_over_each_other(world: World) {
+    // Odd letters that separate folders elsewhere, and more than the kernel takes of them.
+    let deep = world.folder.join("l:a\\y,e r".repeat(20));
+    let sources: Vec<_> = (1..=5)
+        .map(|number| {
+            let folder = deep.join(number.to_string());
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("top"), number.to_string()).unwrap();
+            std::fs::write(folder.join(format!("own{number}")), "").unwrap();
+            folder
+        })
+        .collect();
+    let mut order = order("cd /opt; cat top; echo *");
+    order.overlays = vec![("/opt".into(), sources)];
+    assert_eq!(world.run(order).await.0, "5own1 own2 own3 own4 own5 top\n");
 }
 
 async fn the_control_socket_is_descriptor_3(world: World) {
