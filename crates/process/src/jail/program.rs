@@ -6,11 +6,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -21,6 +21,7 @@ use super::message::Claim;
 use super::plan::Program;
 use super::seccomp;
 use super::syscall::{self, NO_DEVICES, NO_SUID, READ_ONLY};
+use super::tree;
 use crate::spawner::Limits;
 
 /// Bytes of `/tmp` for each file it may hold: what a small file takes of it.
@@ -28,6 +29,12 @@ const TMP_BYTES_PER_FILE: u64 = 4096;
 
 /// Most bytes of `/dev/shm`; less where `/tmp` is smaller.
 const SHM_BYTES_MAX: u64 = 64 << 20;
+
+/// Where a mount is while its entries are laid around others.
+const ASIDE: &str = "/.aside";
+
+/// Entries that are laid around others, at most; each takes a mount.
+const ENTRIES_MAX: usize = 1000;
 
 /// Where the control socket is in the program.
 const CONTROL: i32 = 3;
@@ -76,24 +83,65 @@ pub(super) fn start(
     Ok(Started { program, dialers })
 }
 
-/// Attaches a mount at its target, which is made if it is not there.
+/// Attaches a mount at its target, which is made if it is not there. What was placed below the
+/// target before stays: an interpreter may be in `/opt`, and layers come after it.
 fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
     let folder = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode) == FileType::Directory;
     if !target.exists() {
-        make_parent(target)?;
-        if folder {
-            fs::create_dir(target)?
-        } else {
-            fs::write(target, "")?
+        make_empty(target, folder)?;
+    } else if folder && fs::read_dir(target)?.next().is_some() {
+        return lay_around(tree, target);
+    }
+    attach(tree, target)
+}
+
+fn make_empty(path: &Path, folder: bool) -> io::Result<()> {
+    make_parent(path)?;
+    if folder {
+        fs::create_dir(path)
+    } else {
+        fs::write(path, "")
+    }
+}
+
+fn attach(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(tree, "", CWD, target, flags)?)
+}
+
+/// Attaches what is in a mount entry by entry, around what is there already.
+fn lay_around(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    let aside = Path::new(ASIDE);
+    fs::create_dir(aside)?;
+    attach(tree, aside)?;
+    let mut left = ENTRIES_MAX;
+    let laid = lay_entries(aside, target, fs::metadata("/")?.dev(), &mut left);
+    rustix::mount::unmount(aside, UnmountFlags::DETACH)?;
+    fs::remove_dir(aside)?;
+    laid
+}
+
+fn lay_entries(from: &Path, target: &Path, root: u64, left: &mut usize) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| io::Error::other("too many entries beside the interpreter"))?;
+        let (from, to) = (entry.path(), target.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        match fs::symlink_metadata(&to) {
+            Err(_) if kind.is_symlink() => symlink(fs::read_link(&from)?, &to)?,
+            Err(_) => {
+                make_empty(&to, kind.is_dir())?;
+                attach(&tree::clone(&from)?, &to)?;
+            }
+            // A folder of our own root was made on the way to something; any other is a mount.
+            Ok(there) if kind.is_dir() && there.is_dir() && there.dev() == root => {
+                lay_entries(&from, &to, root, left)?;
+            }
+            Ok(_) => {}
         }
     }
-    rustix::mount::move_mount(
-        tree,
-        "",
-        CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?;
     Ok(())
 }
 

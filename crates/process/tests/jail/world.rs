@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use process::spawner::{Bind, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,6 +20,7 @@ stories![
     what_was_ordered_is_there,
     layers_lie_over_each_other,
     as_many_layers_as_a_function_may_have_lie_over_each_other,
+    layers_lie_around_what_was_bound_below_them,
     the_control_socket_is_descriptor_3,
     doors_lead_to_the_platform,
     dialers_lead_into_the_jail,
@@ -197,6 +199,46 @@ async fn as_many_layers_as_a_function_may_have_lie_over_each_other(world: World)
     let mut order = order("cd /opt; cat top; echo *");
     order.overlays = vec![("/opt".into(), sources)];
     assert_eq!(world.run(order).await.0, "5own1 own2 own3 own4 own5 top\n");
+}
+
+async fn layers_lie_around_what_was_bound_below_them(world: World) {
+    let folder = world.folder.join("around");
+    for (path, text) in [
+        ("tool", "#!/bin/sh\necho tool\n"),
+        ("1/in/lib/one", "1"),
+        ("1/in/bin/tool", "hidden"),
+        ("2/in/lib/two", "2"),
+        ("2/note", "note"),
+    ] {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    std::os::unix::fs::symlink("in/lib/one", folder.join("1/link")).unwrap();
+    let tool = Bind {
+        source: folder.join("tool"),
+        target: "/opt/in/bin/tool".into(),
+    };
+    for (sources, seen) in [
+        (vec![folder.join("1")], "tool 1 1"),
+        (vec![folder.join("1"), folder.join("2")], "tool 1 1 2 note"),
+    ] {
+        let mut order = order(
+            "cd /opt; echo $(in/bin/tool; for f in link in/lib/* note; do cat $f; echo; done); \
+             for f in x in/x in/lib/x in/bin/tool; do echo x > $f; done; ls -a / | grep aside",
+        );
+        order.binds = vec![tool.clone()];
+        order.overlays = vec![("/opt".into(), sources)];
+        let text = world.run(order).await.0;
+        assert_eq!(
+            text.lines().find(|line| !line.starts_with("cat")),
+            Some(seen),
+            "{text}"
+        );
+        assert_eq!(text.matches("Read-only file system").count(), 4, "{text}");
+        assert!(!text.contains("aside"), "{text}");
+    }
 }
 
 async fn the_control_socket_is_descriptor_3(world: World) {
