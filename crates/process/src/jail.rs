@@ -32,7 +32,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 use rustix::net::{RecvFlags, SendFlags};
@@ -70,9 +70,12 @@ pub fn spawner_main() -> ExitCode {
 fn run() -> io::Result<()> {
     let daemon = settle()?;
     let cgroups = Cgroups::open();
-    let Some(settings) = begin(&daemon)? else {
-        cgroups.close();
-        return Ok(());
+    let settings = match begin(&daemon) {
+        Ok(Some(settings)) => settings,
+        nothing => {
+            cgroups.close();
+            return nothing.map(|_| ());
+        }
     };
     let failed = match serve(daemon, cgroups, &settings)? {
         Served::Done => return Ok(()),
@@ -90,22 +93,27 @@ enum Served {
 }
 
 fn serve(daemon: OwnedFd, cgroups: Cgroups, settings: &Settings) -> io::Result<Served> {
-    let rights = match rights() {
-        Ok(rights) => rights,
-        Err(error) => return Ok(Served::NoJails(daemon, error.to_string())),
+    let (rights, template, filter, epoll) = match prepare(settings) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            cgroups.close();
+            return Ok(Served::NoJails(daemon, error.to_string()));
+        }
     };
-    template::enter(rights)?;
     let ground = Ground {
-        template: Template::build(&settings.runtime_dir)?,
+        template,
         cgroups,
         ids: Ids::new(rights == Rights::OwnNamespace),
-        filter: seccomp::program().map_err(io::Error::other)?,
+        filter,
         endpoint_port: settings.endpoint_port,
     };
     let overlay = ground.template.can_overlay();
     let (kind, controllers) = (ground.cgroups.kind(), ground.cgroups.controllers());
-    let mut helper = Helper::new(daemon, ground)?;
-    let (facts, first): (_, Ready) = helper.trial()?;
+    let mut helper = Helper::new(daemon, epoll, ground);
+    let (facts, first): (_, Ready) = match helper.trial() {
+        Ok(made) => made,
+        Err(error) => return Ok(Served::NoJails(helper.give_up(), error.to_string())),
+    };
     let host = Host {
         isolation: Isolation::Jail,
         reason: None,
@@ -119,6 +127,16 @@ fn serve(daemon: OwnedFd, cgroups: Cgroups, settings: &Settings) -> io::Result<S
     };
     helper.run(host, first)?;
     Ok(Served::Done)
+}
+
+/// What the helper works with, besides control groups.
+fn prepare(settings: &Settings) -> io::Result<(Rights, Template, seccomp::Program, OwnedFd)> {
+    let rights = rights()?;
+    template::enter(rights)?;
+    let template = Template::build(&settings.runtime_dir)?;
+    let filter = seccomp::program().map_err(io::Error::other)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    Ok((rights, template, filter, epoll))
 }
 
 /// Makes this process one that nobody's terminal, files or descriptors can disturb.

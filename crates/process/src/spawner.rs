@@ -255,7 +255,7 @@ fn start(config: &Config) -> Result<(OwnedFd, Child, Host), Error> {
         Ok(host) => Ok((ours, child, host)),
         Err(error) => {
             let _ = child.kill();
-            let _ = child.wait();
+            bury(&mut child, &config.program);
             Err(error)
         }
     }

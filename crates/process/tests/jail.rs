@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use process::spawner::{Config, Exit, Jail, Limits, Order, Spawner};
+use process::spawner::{Config, Error, Exit, Jail, Limits, Order, Spawner};
 use tokio::io::AsyncReadExt as _;
 
 /// The user that the ordinary user's run has.
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     match argument.as_str() {
         "__spawner" => return process::spawner_main(),
         "hold" => return block_on(ends::hold()),
+        "cannot" => return block_on(ends::cannot()),
         "--list" => return ExitCode::SUCCESS,
         _ => {}
     }
@@ -165,6 +166,10 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 fn launch(pool: usize) -> Spawner {
+    try_launch(pool).unwrap()
+}
+
+fn try_launch(pool: usize) -> Result<Spawner, Error> {
     let config = Config {
         program: std::env::current_exe().unwrap(),
         pool,
@@ -172,7 +177,7 @@ fn launch(pool: usize) -> Spawner {
         endpoint_port: 4566,
         allow_lite: false,
     };
-    Spawner::launch(config, Arc::new(store::SystemClock::new())).unwrap()
+    Spawner::launch(config, Arc::new(store::SystemClock::new()))
 }
 
 /// An order to run a script.

@@ -115,10 +115,10 @@ impl Source {
 }
 
 impl Helper {
-    pub(super) fn new(daemon: OwnedFd, ground: Ground) -> io::Result<Self> {
-        let helper = Self {
+    pub(super) fn new(daemon: OwnedFd, epoll: OwnedFd, ground: Ground) -> Self {
+        Self {
             daemon,
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            epoll,
             ground,
             jails: BTreeMap::new(),
             removing: Vec::new(),
@@ -126,13 +126,12 @@ impl Helper {
             wanted: 0,
             ending: false,
             buffer: vec![0; MESSAGE_BYTES_MAX],
-        };
-        helper.watch(&helper.daemon, Source::Daemon)?;
-        Ok(helper)
+        }
     }
 
     /// Makes a jail to see that it can be done, and waits until it is ready.
     pub(super) fn trial(&mut self) -> io::Result<(Facts, Ready)> {
+        self.watch(&self.daemon, Source::Daemon)?;
         let id = self.prepare()?;
         let jail = self.jails.get(&id).and_then(|jail| jail.socket.as_ref());
         let socket = jail.ok_or_else(|| io::Error::other("the first jail has no socket"))?;
@@ -159,6 +158,26 @@ impl Helper {
             Ok(Report::Failed(reason)) => Err(io::Error::other(reason)),
             _ => Err(io::Error::other("the first jail ended while it was made")),
         }
+    }
+
+    /// Ends what was begun, telling nobody; gives the socket to the daemon back.
+    pub(super) fn give_up(mut self) -> OwnedFd {
+        for (id, jail) in std::mem::take(&mut self.jails) {
+            let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
+            let _ =
+                rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), WaitIdOptions::EXITED);
+            self.removing.push((id, 0));
+        }
+        for _ in 0..REMOVE_ATTEMPTS {
+            let cgroups = &self.ground.cgroups;
+            self.removing.retain(|&(id, _)| !cgroups.remove(id));
+            if self.removing.is_empty() {
+                break;
+            }
+            let _ = rustix::event::poll(&mut [], Some(&REMOVE_AGAIN));
+        }
+        self.ground.cgroups.close();
+        self.daemon
     }
 
     /// Serves the daemon until it is gone or has had enough, and nothing is left.

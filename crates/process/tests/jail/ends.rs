@@ -7,7 +7,7 @@ use process::host::CgroupKind;
 use process::spawner::{Error, Exit, Spawner, Status};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{World, launch, order, read_all, stories};
+use crate::{World, launch, order, read_all, stories, try_launch};
 
 stories![
     exit_codes_and_signals_are_told,
@@ -22,6 +22,8 @@ stories![
     a_dropped_spawner_leaves_nothing,
     nothing_outlives_a_killed_daemon,
     nothing_outlives_a_killed_helper,
+    nothing_frozen_outlives_a_killed_helper,
+    nothing_is_left_where_no_jail_can_be_made,
 ];
 
 async fn exit_codes_and_signals_are_told(world: World) {
@@ -241,6 +243,39 @@ async fn nothing_outlives_a_killed_helper(_: World) {
     }
 }
 
+async fn nothing_frozen_outlives_a_killed_helper(_: World) {
+    let spawner = launch(1);
+    let jail = spawner.claim(order("exec sleep 4712.1")).await.unwrap();
+    let helper = helper_with(found("4712.1").await[0]);
+    jail.freeze().await;
+    let pid = rustix::process::Pid::from_raw(helper.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    spawner.shutdown().await;
+    until(|| processes_with("4712.1").is_empty()).await;
+    assert!(groups_of(helper).is_empty(), "{:?}", groups_of(helper));
+}
+
+async fn nothing_is_left_where_no_jail_can_be_made(_: World) {
+    let text = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c"])
+        .arg("echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" cannot")
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&text.stdout);
+    assert!(said.contains("enter new namespaces"), "{text:?}");
+    until(|| left_groups().is_empty()).await;
+}
+
+/// What is tried by the story above.
+pub(crate) async fn cannot() -> ExitCode {
+    match try_launch(1) {
+        Ok(_) => println!("it can"),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
+
 /// Waits for something that the kernel does in its own time.
 async fn until(mut done: impl FnMut() -> bool) {
     let tries = 20_000;
@@ -351,6 +386,22 @@ fn groups_of(helper: u32) -> Vec<PathBuf> {
         .into_iter()
         .map(|own| own.join(format!("dayfly-{helper}")));
     bases.filter(|base| base.exists()).collect()
+}
+
+/// Groups of helpers that are no more.
+fn left_groups() -> Vec<PathBuf> {
+    let own = own_groups(&["memory", "pids", "cpu", "freezer"]);
+    let entries = own.iter().flat_map(|own| std::fs::read_dir(own).unwrap());
+    let left = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let id = name.strip_prefix("dayfly-").map(str::parse);
+        matches!(id, Some(Ok(id)) if is_over(id))
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(left)
+        .collect()
 }
 
 fn folders_in(base: &Path) -> usize {

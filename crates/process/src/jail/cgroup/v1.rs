@@ -31,6 +31,10 @@ struct Base {
 impl Tree {
     /// A tree with at least memory and processes limited, or none.
     pub(super) fn open(own: &str, mounts: &[Mount]) -> Option<Self> {
+        // The freezer first: what is frozen does not die, and keeps its other groups.
+        if let Some(parent) = parent_of("freezer", own, mounts) {
+            sweep(&parent);
+        }
         let mut bases: Vec<Base> = Vec::new();
         for controller in CONTROLLERS {
             let Some(parent) = parent_of(controller, own, mounts) else {

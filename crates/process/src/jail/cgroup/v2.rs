@@ -31,7 +31,11 @@ impl Tree {
     pub(super) fn open(own: &str, mounts: &[Mount]) -> Option<Self> {
         let mount = mounts.iter().find(|mount| mount.v2)?;
         let group = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let own = folder_of(mount, group);
+        let mut own = folder_of(mount, group);
+        // A helper that a daemon starts anew is born where the first one has moved it.
+        if own.ends_with(OWN_LEAF) {
+            own.pop();
+        }
         let above = own
             .ancestors()
             .take_while(|folder| folder.starts_with(&mount.point));
@@ -122,13 +126,10 @@ impl Tree {
 fn enable(folder: &Path) -> bool {
     let control = folder.join("cgroup.subtree_control");
     let (there, mut on) = (words(&folder.join("cgroup.controllers")), words(&control));
-    let has = |list: &[String], name: &str| list.iter().any(|word| word == name);
-    if !NEEDED
-        .iter()
-        .all(|name| has(&there, name) || has(&on, name))
-    {
+    if !has_needed(&there) {
         return false;
     }
+    let has = |list: &[String], name: &str| list.iter().any(|word| word == name);
     for name in NEEDED.iter().chain(&WELCOME) {
         if !has(&on, name) && has(&there, name) {
             // One by one: one that is refused must not take the others with it.
@@ -136,12 +137,20 @@ fn enable(folder: &Path) -> bool {
         }
     }
     on = words(&control);
-    NEEDED.iter().all(|name| has(&on, name))
+    has_needed(&on)
+}
+
+fn has_needed(controllers: &[String]) -> bool {
+    let has = |name: &&str| controllers.iter().any(|word| word == name);
+    NEEDED.iter().all(has)
 }
 
 /// Moves us and the daemon out of our own group into a leaf of it, for only a group without
 /// processes may limit others. Undone if somebody else is left in it.
 fn make_room(own: &Path) -> bool {
+    if !has_needed(&words(&own.join("cgroup.controllers"))) {
+        return false;
+    }
     let leaf = own.join(OWN_LEAF);
     let existed = leaf.is_dir();
     if !existed && fs::create_dir(&leaf).is_err() {
@@ -167,4 +176,24 @@ fn make_room(own: &Path) -> bool {
 fn words(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_room_is_made_where_there_is_nothing_to_limit_with() {
+        let group = std::env::temp_dir().join(format!("dayfly-v2-{}", std::process::id()));
+        fs::create_dir_all(&group).unwrap();
+        fs::write(group.join("cgroup.controllers"), "cpu pids\n").unwrap();
+        assert!(!make_room(&group));
+        let files: Vec<_> = fs::read_dir(&group)
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        fs::remove_dir_all(&group).unwrap();
+        assert_eq!(files, ["cgroup.controllers"]);
+    }
 }
