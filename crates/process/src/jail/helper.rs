@@ -489,10 +489,23 @@ impl Helper {
                 self.tell(&Notice::Started(id), &dialers);
             }
             Ok(Report::Failed(reason)) if claimed => self.tell(&Notice::Refused(id, reason), &[]),
-            Ok(Report::Failed(reason)) => self.tell(&Notice::Unprepared(reason), &[]),
+            Ok(Report::Failed(reason)) => self.unprepared(id, reason),
             Ok(Report::Exited(status)) => self.tell_exit(id, status),
             // Only a broken first process says anything else.
             Err(_) => self.kill(id),
+        }
+    }
+
+    /// Tells once that a jail will not become ready, unless it has, or nobody waits any more.
+    fn unprepared(&mut self, id: JailId, reason: String) {
+        if !self.ending
+            && self
+                .jails
+                .get_mut(&id)
+                .and_then(|jail| jail.ends.take())
+                .is_some()
+        {
+            self.tell(&Notice::Unprepared(reason), &[]);
         }
     }
 
@@ -529,6 +542,7 @@ impl Helper {
             Ok(None) => return,
         }
         self.tell_exit(id, Status::Signal(libc::SIGKILL));
+        self.unprepared(id, "it ended while it was made".to_owned());
         if let Some(jail) = self.jails.remove(&id) {
             self.ground.ids.give_back(jail.user);
         }

@@ -24,6 +24,7 @@ stories![
     nothing_outlives_a_killed_helper,
     nothing_frozen_outlives_a_killed_helper,
     nothing_is_left_where_no_jail_can_be_made,
+    a_jail_that_dies_while_it_is_made_is_made_again,
 ];
 
 async fn exit_codes_and_signals_are_told(world: World) {
@@ -267,7 +268,31 @@ async fn nothing_is_left_where_no_jail_can_be_made(_: World) {
     until(|| left_groups().is_empty()).await;
 }
 
-/// What is tried by the story above.
+async fn a_jail_that_dies_while_it_is_made_is_made_again(_: World) {
+    let spawner = launch(0);
+    // The one that the helper makes when it starts.
+    let first = spawner.claim(order("exec sleep 4712.2")).await.unwrap();
+    let helper = helper_with(found("4712.2").await[0]);
+    let pid = rustix::process::Pid::from_raw(helper.cast_signed());
+    let set = |current| {
+        let limit = rustix::process::Rlimit {
+            current,
+            maximum: None,
+        };
+        rustix::process::prlimit(pid, rustix::process::Resource::As, limit).unwrap()
+    };
+    // What it has may be used, but a new jail has no room for its first message.
+    let before = set(Some(1 << 20));
+    let failed = spawner.claim(order("true")).await;
+    set(before.current);
+    assert!(matches!(failed, Err(Error::Prepare { .. })), "{failed:?}");
+    let jail = spawner.claim(order("true")).await.unwrap();
+    jail.kill().await;
+    drop(first);
+    spawner.shutdown().await;
+}
+
+/// What is tried where no jail can be made.
 pub(crate) async fn cannot() -> ExitCode {
     match try_launch(1) {
         Ok(_) => println!("it can"),
