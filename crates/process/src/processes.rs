@@ -332,7 +332,7 @@ impl Processes {
         let text = match Forward::open(dialers, inside).await {
             Ok(forward) => {
                 let port = forward.port();
-                tasks.spawn(forward.run());
+                tasks.spawn(forward.run(Arc::clone(&self.config.clock)));
                 format!(
                     "debugger: attach {attach} to 127.0.0.1:{port}; timeouts are suspended for {}",
                     start.function.name

@@ -22,7 +22,7 @@ const LANGUAGE_BIN: &str = "/var/lang/bin";
 pub(crate) const NODE_INSPECT_PORT: u16 = 9229;
 /// Where Python's debugger listens, inside.
 pub(crate) const PYTHON_INSPECT_PORT: u16 = 5678;
-/// Connections that debuggers may make to one instance.
+/// Connections that debuggers may have to one instance at once.
 const DIALERS: u8 = 16;
 /// Share of the memory that Node's heap may take, in percent: the rest is for what is not heap.
 const NODE_HEAP_PERCENT: u32 = 90;
