@@ -24,7 +24,7 @@ use crate::ignore::Ignore;
 use crate::project::{BuildKind, FunctionPlan, LayerBuild, LayerPlan};
 use cache::{Cache, Key};
 
-/// Finds the interpreter of a runtime, or the one that stands in for it.
+/// Finds the interpreter of a runtime, or the one that stands in for it. May block.
 pub type Interpreter = Arc<dyn Fn(Runtime) -> Option<PathBuf> + Send + Sync>;
 
 /// What a build needs of the machine it runs on.
@@ -180,6 +180,12 @@ impl Build<'_> {
         let stage = self.cache.stage("layer", &key)?;
         self.copy(&package, &stage.path().join(folder)).await?;
         Ok(Package::of(Source::built(stage.keep()?)))
+    }
+
+    /// The interpreter of a runtime. Finding it runs programs and reads folders.
+    async fn interpreter(&self, runtime: Runtime) -> Result<Option<PathBuf>, Error> {
+        let find = Arc::clone(&self.host.interpreter);
+        self.off_thread(move || Ok(find(runtime))).await
     }
 
     /// A digest with all files of a package in it.

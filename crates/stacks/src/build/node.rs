@@ -138,7 +138,7 @@ impl Build<'_> {
     ) -> Result<(), Error> {
         let production = which == Which::Production;
         let (program, install) = (manager.program(), manager.how_to_get());
-        let interpreter = (self.host.interpreter)(runtime);
+        let interpreter = self.interpreter(runtime).await?;
         let path = tool::find_beside(interpreter.as_deref(), program)
             .ok_or_else(|| self.missing(program, install))?;
         let args = manager.arguments(folder, production);
@@ -258,7 +258,7 @@ impl Build<'_> {
     }
 
     async fn script(&self, work: &Path, manager: Manager, runtime: Runtime) -> Result<(), Error> {
-        let interpreter = (self.host.interpreter)(runtime);
+        let interpreter = self.interpreter(runtime).await?;
         let program = manager.program();
         let path = tool::find_beside(interpreter.as_deref(), program)
             .ok_or_else(|| self.missing(program, manager.how_to_get()))?;

@@ -36,7 +36,7 @@ impl Build<'_> {
         let Some(needs) = self.needs(source)? else {
             return Ok(None);
         };
-        let interpreter = (self.host.interpreter)(runtime).ok_or_else(|| {
+        let interpreter = self.interpreter(runtime).await?.ok_or_else(|| {
             self.missing(
                 &runtime.to_string(),
                 "install it, for example with `uv python install` or your distribution's packages",

@@ -156,7 +156,7 @@ impl Build<'_> {
         if let Some(ready) = self.cache.ready("tool", &key) {
             return Ok(ready.join(bin));
         }
-        let interpreter = (self.host.interpreter)(runtime);
+        let interpreter = self.interpreter(runtime).await?;
         let npm = tool::find_beside(interpreter.as_deref(), "npm").ok_or_else(|| {
             self.missing(
                 "npm",
