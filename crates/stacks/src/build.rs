@@ -7,6 +7,7 @@ mod node;
 mod package;
 mod python;
 mod rust;
+mod sdk;
 mod tool;
 mod typescript;
 
@@ -91,11 +92,12 @@ pub async fn build(
         progress,
         warnings: Vec::new(),
     };
-    let (code, handler) = build.code(plan).await?;
     let mut layers = Vec::new();
     for layer in &plan.layers {
         layers.push(build.layer(layer).await?);
     }
+    let (code, handler) = build.code(plan).await?;
+    let code = build.with_sdk(plan.runtime, code, &layers).await?;
     Ok(Built {
         handler,
         runtime: plan.runtime,

@@ -36,6 +36,29 @@ impl Build<'_> {
         let Some(needs) = self.needs(source)? else {
             return Ok(None);
         };
+        self.installed(source, runtime, &needs, "").await.map(Some)
+    }
+
+    /// A folder with what Python's runtimes on Lambda bring, of which nothing need be said in the
+    /// project.
+    pub(super) async fn install_brought(
+        &self,
+        runtime: Runtime,
+        wanted: Vec<String>,
+    ) -> Result<PathBuf, Error> {
+        let why = " boto3, which Lambda's runtime brings";
+        let cache = self.host.cache.as_path();
+        self.installed(cache, runtime, &Needs::Listed(wanted), why)
+            .await
+    }
+
+    async fn installed(
+        &self,
+        source: &Path,
+        runtime: Runtime,
+        needs: &Needs,
+        why: &str,
+    ) -> Result<PathBuf, Error> {
         let interpreter = self.interpreter(runtime).await?.ok_or_else(|| {
             self.missing(
                 &runtime.to_string(),
@@ -49,7 +72,7 @@ impl Build<'_> {
         let mut key = Key::new("python")
             .add(&runtime.to_string())
             .add(&exact.to_string_lossy());
-        match &needs {
+        match needs {
             Needs::File(file) => {
                 for file in self.files(file)? {
                     key = key.file(&file)?;
@@ -63,13 +86,13 @@ impl Build<'_> {
         }
         let key = key.finish();
         if let Some(ready) = self.cache.ready("python", &key) {
-            return Ok(Some(ready));
+            return Ok(ready);
         }
         let stage = self.cache.stage("python", &key)?;
-        self.pip_install(source, &interpreter, &needs, stage.path())
+        self.pip_install(source, &interpreter, needs, why, stage.path())
             .await?;
         self.compile(&interpreter, stage.path()).await;
-        stage.keep().map(Some)
+        stage.keep()
     }
 
     fn needs(&mut self, source: &Path) -> Result<Option<Needs>, Error> {
@@ -149,6 +172,7 @@ impl Build<'_> {
         source: &Path,
         interpreter: &Path,
         needs: &Needs,
+        why: &str,
         target: &Path,
     ) -> Result<(), Error> {
         let mut wanted: Vec<OsString> = Vec::new();
@@ -159,7 +183,7 @@ impl Build<'_> {
         let advice = "mend the requirements, or the connection to the package index; wheels for this \
                       Python and platform spare a compiler";
         let tool = if self.has_pip(interpreter).await {
-            self.progress.phase("pip install");
+            self.progress.phase(&format!("pip install{why}"));
             Tool::new(interpreter, source)
                 .args([
                     "-m",
@@ -176,7 +200,7 @@ impl Build<'_> {
                     "--target",
                 ])
         } else if let Some(uv) = tool::find("uv") {
-            self.progress.phase("uv pip install");
+            self.progress.phase(&format!("uv pip install{why}"));
             Tool::new(&uv, source)
                 .args(["pip", "install", "--python"])
                 .args([interpreter])
@@ -189,6 +213,11 @@ impl Build<'_> {
                     interpreter.display()
                 ),
             ));
+        };
+        // What the project does not ask for must not hold up a deployment without a network.
+        let tool = match why {
+            "" => tool,
+            _ => tool.env("PIP_RETRIES", "1").env("UV_HTTP_RETRIES", "1"),
         };
         let tool = tool
             .args([target])
