@@ -1,29 +1,39 @@
 //! Python dependencies: what requirements.txt or pyproject.toml names, installed into a folder.
 
-use std::collections::BTreeSet;
+mod requirements;
+
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use model::Runtime;
 
-use super::Build;
-use super::cache::Key;
+use super::cache::{Key, Stage};
 use super::tool::{self, Tool};
+use super::{Build, Package, Source};
 use crate::environment::read_bounded;
 use crate::error::Error;
+use requirements::{Local, Requirements};
 
-/// Requirement files that refer to each other (ours).
-const FILES_MAX: usize = 50;
 /// Bytes of dependencies up to which they are compiled ahead: twice this stays within Lambda's
 /// limit for a package.
 const COMPILED_BYTES_MAX: u64 = model::limit::UNPACKED_BYTES_MAX / 2;
 
 /// Where a project names what it needs.
 enum Needs {
-    /// In a file of pip's own form.
-    File(PathBuf),
+    /// In a file of pip's own form, with what it comes to.
+    File(PathBuf, Requirements),
     /// In pyproject.toml, one requirement an entry.
     Listed(Vec<String>),
+}
+
+impl Needs {
+    fn lines(&self) -> &[String] {
+        match self {
+            Self::File(_, requirements) => &requirements.lines,
+            Self::Listed(lines) => lines,
+        }
+    }
 }
 
 impl Build<'_> {
@@ -72,16 +82,19 @@ impl Build<'_> {
         let mut key = Key::new("python")
             .add(&runtime.to_string())
             .add(&exact.to_string_lossy());
-        match needs {
-            Needs::File(file) => {
-                for file in self.files(file)? {
-                    key = key.file(&file)?;
-                }
+        if let Needs::File(_, requirements) = needs {
+            for file in &requirements.files {
+                key = key.file(file)?;
             }
-            Needs::Listed(listed) => {
-                for requirement in listed {
-                    key = key.add(requirement);
-                }
+        }
+        for line in needs.lines() {
+            key = key.add(line);
+            if let Some(local) = Local::of(line, source) {
+                key = if local.path.is_dir() {
+                    self.digest(key, &source_of(&local)?).await?
+                } else {
+                    key.file(&local.path)?
+                };
             }
         }
         let key = key.finish();
@@ -95,14 +108,14 @@ impl Build<'_> {
         stage.keep()
     }
 
-    fn needs(&mut self, source: &Path) -> Result<Option<Needs>, Error> {
+    fn needs(&self, source: &Path) -> Result<Option<Needs>, Error> {
         let file = source.join("requirements.txt");
         if file.is_file() {
-            let text = read_bounded(&file)?;
-            return Ok(requirements(&text)
-                .next()
-                .is_some()
-                .then_some(Needs::File(file)));
+            let requirements = Requirements::read(&file)?.ok_or_else(|| {
+                self.problem("too many requirement files refer to each other; join some")
+            })?;
+            let needs = (!requirements.lines.is_empty()).then_some(requirements);
+            return Ok(needs.map(|requirements| Needs::File(file, requirements)));
         }
         let file = source.join("pyproject.toml");
         if !file.is_file() {
@@ -139,32 +152,36 @@ impl Build<'_> {
         Ok((!listed.is_empty()).then_some(Needs::Listed(listed)))
     }
 
-    /// A requirement file and those that it refers to.
-    fn files(&self, first: &Path) -> Result<Vec<PathBuf>, Error> {
-        let mut seen = BTreeSet::new();
-        let mut files = Vec::new();
-        let mut waiting = vec![first.to_owned()];
-        while let Some(file) = waiting.pop() {
-            if !seen.insert(file.clone()) {
+    /// What pip is told. Folders beside the project are built in a copy: pip would leave its own
+    /// files in them.
+    async fn wanted(
+        &self,
+        source: &Path,
+        needs: &Needs,
+        work: &Stage,
+    ) -> Result<Vec<OsString>, Error> {
+        let mut lines = needs.lines().to_vec();
+        let mut copied = 0;
+        for line in &mut lines {
+            let Some(local) = Local::of(line, source).filter(|local| local.path.is_dir()) else {
                 continue;
-            }
-            if files.len() >= FILES_MAX {
-                return Err(self.problem(format!(
-                    "more than {FILES_MAX} requirement files refer to each other"
-                )));
-            }
-            let parent = file.parent().unwrap_or(Path::new("."));
-            if file.is_file() {
-                let text = read_bounded(&file)?;
-                waiting.extend(
-                    requirements(&text)
-                        .filter_map(referred)
-                        .map(|other| parent.join(other)),
-                );
-            }
-            files.push(file);
+            };
+            let name = local.path.file_name().unwrap_or_default();
+            let copy = work.path().join(copied.to_string()).join(name);
+            self.copy(&source_of(&local)?, &copy).await?;
+            *line = local.line(&copy);
+            copied += 1;
         }
-        Ok(files)
+        match needs {
+            Needs::File(file, _) if copied == 0 => return Ok(vec!["-r".into(), file.into()]),
+            Needs::Listed(_) if copied == 0 => {
+                return Ok(lines.into_iter().map(Into::into).collect());
+            }
+            _ => {}
+        }
+        let file = work.path().join("requirements.txt");
+        fs::write(&file, lines.join("\n")).map_err(Error::io("write", &file))?;
+        Ok(vec!["-r".into(), file.into()])
     }
 
     async fn pip_install(
@@ -175,11 +192,8 @@ impl Build<'_> {
         why: &str,
         target: &Path,
     ) -> Result<(), Error> {
-        let mut wanted: Vec<OsString> = Vec::new();
-        match needs {
-            Needs::File(file) => wanted.extend(["-r".into(), file.into()]),
-            Needs::Listed(listed) => wanted.extend(listed.iter().map(OsString::from)),
-        }
+        let work = self.cache.stage("python-work", "work")?;
+        let wanted = self.wanted(source, needs, &work).await?;
         let advice = "mend the requirements, or the connection to the package index; wheels for this \
                       Python and platform spare a compiler";
         let tool = if self.has_pip(interpreter).await {
@@ -242,7 +256,7 @@ impl Build<'_> {
     /// at every start. By hash and unchecked, as packages keep no times. A module that does not
     /// compile, such as one for another Python, is none that is used.
     async fn compile(&self, interpreter: &Path, folder: &Path) {
-        let package = super::Package::of(super::Source::built(folder.to_owned()));
+        let package = Package::of(Source::built(folder.to_owned()));
         let size = package.files().map(|files| {
             files
                 .iter()
@@ -275,20 +289,12 @@ impl Build<'_> {
     }
 }
 
-/// The lines of a requirement file that say something.
-fn requirements(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-/// The file that a line includes, if it includes one.
-fn referred(line: &str) -> Option<&str> {
-    let options = ["-r", "--requirement", "-c", "--constraint"];
-    let rest = options
+/// A folder that is required, without what earlier builds of it have left there.
+fn source_of(local: &Local) -> Result<Package, Error> {
+    let leftovers = ["*.egg-info/", "/build/lib/", "/build/bdist.*/"];
+    let source = Source::of(&local.path)?;
+    let source = leftovers
         .iter()
-        .find_map(|option| line.strip_prefix(option))?;
-    let rest = rest.trim_start_matches(['=', ' ', '\t']);
-    let file = rest.split(" #").next().unwrap_or(rest).trim();
-    (!file.is_empty() && !file.contains("://")).then_some(file)
+        .fold(source, |source, name| source.without(name));
+    Ok(Package::of(source))
 }

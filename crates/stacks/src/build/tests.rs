@@ -221,6 +221,47 @@ async fn python_dependencies_are_installed_once() {
 }
 
 #[tokio::test]
+async fn a_required_folder_is_built_in_a_copy() {
+    let bench = Bench::new(&[
+        ("app.py", PY),
+        ("requirements.txt", "-r more.txt"),
+        ("more.txt", "dep\n-e ./lib"),
+        ("lib/setup.py", "1"),
+    ]);
+    // As pip does it: in the folder itself, with leftovers.
+    let pip = r#"#!/bin/sh
+case "$3" in install) ;; *) exit 0 ;; esac
+while [ "$1" != --target ]; do shift; done
+for lib in $(grep ^/ "$4"); do mkdir $lib/build; cp $lib/setup.py "$2/installed.py"; done
+"#;
+    bench.program("python", pip);
+    let before = bench.own_files();
+    let shown = expect![[r#"
+        app.handler app.py installed.py lib/setup.py more.txt requirements.txt
+        []
+        pip install
+        compile modules
+    "#]];
+    bench.check(shown).await;
+    assert_eq!(bench.own_files(), before);
+    bench.write("lib/setup.py", "2");
+    bench
+        .check(expect![[r#"
+        app.handler app.py installed.py lib/setup.py more.txt requirements.txt
+        []
+        pip install
+        compile modules
+    "#]])
+        .await;
+    bench
+        .check(expect![[r#"
+        app.handler app.py installed.py lib/setup.py more.txt requirements.txt
+        []
+    "#]])
+        .await;
+}
+
+#[tokio::test]
 async fn boto3_is_there_as_in_lambda_s_runtime() {
     let bench = Bench::new(&[
         ("app.py", "import boto3\ndef handler(event, context): pass"),
