@@ -1,5 +1,6 @@
 //! Python dependencies: what requirements.txt or pyproject.toml names, installed into a folder.
 
+mod lock;
 mod requirements;
 
 use std::ffi::OsString;
@@ -25,13 +26,15 @@ enum Needs {
     File(PathBuf, Requirements),
     /// In pyproject.toml, one requirement an entry.
     Listed(Vec<String>),
+    /// In a lock file, in the form of a requirement file's lines.
+    Locked(Vec<String>),
 }
 
 impl Needs {
     fn lines(&self) -> &[String] {
         match self {
             Self::File(_, requirements) => &requirements.lines,
-            Self::Listed(lines) => lines,
+            Self::Listed(lines) | Self::Locked(lines) => lines,
         }
     }
 }
@@ -43,7 +46,7 @@ impl Build<'_> {
         source: &Path,
         runtime: Runtime,
     ) -> Result<Option<PathBuf>, Error> {
-        let Some(needs) = self.needs(source)? else {
+        let Some(needs) = self.needs(source, runtime).await? else {
             return Ok(None);
         };
         self.installed(source, runtime, &needs, "").await.map(Some)
@@ -108,7 +111,7 @@ impl Build<'_> {
         stage.keep()
     }
 
-    fn needs(&self, source: &Path) -> Result<Option<Needs>, Error> {
+    async fn needs(&mut self, source: &Path, runtime: Runtime) -> Result<Option<Needs>, Error> {
         let file = source.join("requirements.txt");
         if file.is_file() {
             let requirements = Requirements::read(&file)?.ok_or_else(|| {
@@ -116,6 +119,9 @@ impl Build<'_> {
             })?;
             let needs = (!requirements.lines.is_empty()).then_some(requirements);
             return Ok(needs.map(|requirements| Needs::File(file, requirements)));
+        }
+        if let Some(lines) = self.locked(source, runtime).await? {
+            return Ok((!lines.is_empty()).then_some(Needs::Locked(lines)));
         }
         let file = source.join("pyproject.toml");
         if !file.is_file() {

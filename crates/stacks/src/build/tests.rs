@@ -262,6 +262,68 @@ for lib in $(grep ^/ "$4"); do mkdir $lib/build; cp $lib/setup.py "$2/installed.
 }
 
 #[tokio::test]
+async fn lock_files_decide_what_is_installed() {
+    let pip = r#"#!/bin/sh
+case "$3" in install) ;; *) exit 0 ;; esac
+while [ "$1" != --target ]; do shift; done
+[ "$3" = -r ] && shift
+cat "$3" 2>/dev/null || echo "$3"
+"#;
+    let project = "[project]\nname = 'fn'\ndependencies = ['dep>=1']";
+    let bench = Bench::new(&[("app.py", PY), ("pyproject.toml", project), ("uv.lock", "")]);
+    bench.program("python", pip);
+    bench.program("uv", "#!/bin/sh\necho '# by uv'; echo dep==1.5");
+    bench
+        .check(expect![[r#"
+        app.handler app.py pyproject.toml uv.lock
+        []
+        uv export
+        pip install
+          dep==1.5
+        compile modules
+    "#]])
+        .await;
+    bench
+        .check(expect![[r#"
+        app.handler app.py pyproject.toml uv.lock
+        []
+    "#]])
+        .await;
+    bench.write("uv.lock", "2");
+    bench.program("uv", "#!/bin/sh\necho unreadable >&2; exit 2");
+    bench.check(expect![[r#"
+        app.handler app.py pyproject.toml uv.lock
+        ["ROOT/fn/uv.lock: not used, so that versions may differ from those that it holds: build fn: `uv export --frozen --no-dev --no-emit-project --no-hashes --quiet` ended with status 2\n    unreadable\ninstall uv, or write a requirements.txt with `uv export --no-dev --no-emit-project`"]
+        uv export
+          unreadable
+        pip install
+          dep>=1
+        compile modules
+    "#]]).await;
+
+    let lock = r#"{"_meta": {"sources": [{"url": "https://pypi.org/simple"}]}, "develop": {"x": {}},
+        "default": {"dep": {"version": "==1.5", "extras": ["a"], "markers": "os_name == 'posix'"}}}"#;
+    let bench = Bench::new(&[("app.py", PY), ("Pipfile", ""), ("Pipfile.lock", lock)]);
+    bench.program("python", pip);
+    bench
+        .check(expect![[r#"
+        app.handler Pipfile Pipfile.lock app.py
+        []
+        pip install
+          dep[a]==1.5 ; os_name == 'posix'
+        compile modules
+    "#]])
+        .await;
+    let bench = Bench::new(&[("app.py", PY), ("Pipfile", "")]);
+    bench
+        .check(expect![[r#"
+            app.handler Pipfile app.py
+            ["ROOT/fn/Pipfile: nothing of it is installed, as there is no Pipfile.lock; write it with `pipenv lock`"]
+        "#]])
+        .await;
+}
+
+#[tokio::test]
 async fn boto3_is_there_as_in_lambda_s_runtime() {
     let bench = Bench::new(&[
         ("app.py", "import boto3\ndef handler(event, context): pass"),
