@@ -12,6 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// Headers and cookies of one answer (ours: far beyond what clients take, far below what a map
+/// of headers can hold).
+const HEADERS_MAX: usize = 1_000;
+/// Headers and cookies of one answer, names and values, in bytes (ours, as above).
+const HEAD_BYTES_MAX: usize = 128 * 1024;
+
 /// A response without what the platform adds to it.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -31,6 +37,10 @@ pub(super) enum Malformed {
     Headers,
     #[error("the header '{0}' holds what no header may hold")]
     Header(String),
+    #[error("there may be {HEADERS_MAX} headers and cookies at most")]
+    HeaderCount,
+    #[error("headers and cookies may have {HEAD_BYTES_MAX} bytes at most")]
+    HeaderBytes,
     #[error("cookies must be a list of strings")]
     Cookies,
     #[error("the body is not valid base64, though isBase64Encoded is true")]
@@ -76,12 +86,12 @@ pub(super) fn read(payload: &Bytes) -> Result<Reply, Malformed> {
 
 fn structured(payload: &Bytes, status: &RawValue, answer: &Answer<'_>) -> Result<Reply, Malformed> {
     let status = read_status(status.get())?;
-    let mut headers = json_headers();
+    let mut head = Head::new();
     if let Some(fields) = answer.headers.filter(|raw| raw.get() != "null") {
-        read_headers(fields.get(), &mut headers)?;
+        read_headers(fields.get(), &mut head)?;
     }
     if let Some(cookies) = answer.cookies.filter(|raw| raw.get() != "null") {
-        read_cookies(cookies.get(), &mut headers)?;
+        read_cookies(cookies.get(), &mut head)?;
     }
     let is_base64 = answer.is_base64.is_some_and(|raw| raw.get() == "true");
     let body = match answer.body {
@@ -92,9 +102,47 @@ fn structured(payload: &Bytes, status: &RawValue, answer: &Answer<'_>) -> Result
     let body = if bodiless { Bytes::new() } else { body };
     Ok(Reply {
         status,
-        headers,
+        headers: head.headers,
         body,
     })
+}
+
+/// Headers within their limits: the map itself ends the task that overfills it.
+struct Head {
+    headers: HeaderMap,
+    bytes: usize,
+}
+
+impl Head {
+    fn new() -> Self {
+        Self {
+            headers: json_headers(),
+            bytes: 0,
+        }
+    }
+
+    fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), Malformed> {
+        self.make_room(&name, &value)?;
+        self.headers.insert(name, value);
+        Ok(())
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), Malformed> {
+        self.make_room(&name, &value)?;
+        self.headers.append(name, value);
+        Ok(())
+    }
+
+    fn make_room(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
+        self.bytes += name.as_str().len() + value.len();
+        if self.bytes > HEAD_BYTES_MAX {
+            Err(Malformed::HeaderBytes)
+        } else if self.headers.len() >= HEADERS_MAX {
+            Err(Malformed::HeaderCount)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 fn json_headers() -> HeaderMap {
@@ -117,7 +165,7 @@ fn read_status(raw: &str) -> Result<StatusCode, Malformed> {
         .ok_or_else(|| Malformed::Status(raw.chars().take(40).collect()))
 }
 
-fn read_headers(raw: &str, headers: &mut HeaderMap) -> Result<(), Malformed> {
+fn read_headers(raw: &str, head: &mut Head) -> Result<(), Malformed> {
     let fields: BTreeMap<String, &RawValue> =
         serde_json::from_str(raw).map_err(|_| Malformed::Headers)?;
     for (name, value) in fields {
@@ -135,7 +183,7 @@ fn read_headers(raw: &str, headers: &mut HeaderMap) -> Result<(), Malformed> {
         let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
         if let Some(field) = outward(field) {
-            headers.insert(field, value);
+            head.insert(field, value)?;
         }
     }
     Ok(())
@@ -158,12 +206,12 @@ fn outward(name: HeaderName) -> Option<HeaderName> {
     Some(HeaderName::from_static(renamed))
 }
 
-fn read_cookies(raw: &str, headers: &mut HeaderMap) -> Result<(), Malformed> {
+fn read_cookies(raw: &str, head: &mut Head) -> Result<(), Malformed> {
     let cookies: Vec<String> = serde_json::from_str(raw).map_err(|_| Malformed::Cookies)?;
     for cookie in cookies {
         let value = HeaderValue::from_bytes(cookie.as_bytes())
             .map_err(|_| Malformed::Header("set-cookie".to_owned()))?;
-        headers.append(SET_COOKIE, value);
+        head.append(SET_COOKIE, value)?;
     }
     Ok(())
 }

@@ -135,6 +135,30 @@ fn malformed_answers_are_told_apart() {
     );
 }
 
+#[test]
+fn heads_that_no_client_takes_are_malformed() {
+    let headers = |count: usize| {
+        let fields: Vec<_> = (0..count).map(|n| format!("\"x-{n}\":1")).collect();
+        format!(r#"{{"statusCode":200,"headers":{{{}}}}}"#, fields.join(","))
+    };
+    check(
+        &headers(40_000),
+        expect!["502: there may be 1000 headers and cookies at most"],
+    );
+    let cookies = vec![r#""a=1""#; 40_000].join(",");
+    check(
+        &format!(r#"{{"statusCode":200,"cookies":[{cookies}]}}"#),
+        expect!["502: there may be 1000 headers and cookies at most"],
+    );
+    let long = "y".repeat(HEAD_BYTES_MAX);
+    check(
+        &format!(r#"{{"statusCode":200,"headers":{{"x":"{long}"}}}}"#),
+        expect!["502: headers and cookies may have 131072 bytes at most"],
+    );
+    let reply = read(&Bytes::from(headers(900))).unwrap();
+    assert_eq!(reply.headers.len(), 901);
+}
+
 proptest! {
     #[test]
     fn no_answer_panics(payload in any::<Vec<u8>>(), json in r#"\{("(statusCode|headers|body|cookies|isBase64Encoded)":([0-9]{1,4}|"[^"\\]*"|\{\}|\[\]|null),?){0,5}\}"#) {
