@@ -3,13 +3,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// Headers and cookies of one answer (ours: far beyond what clients take, far below what a map
@@ -75,7 +77,7 @@ pub(super) fn read(payload: &Bytes) -> Result<Reply, Malformed> {
     }
     let body = match serde_json::from_str::<Text<'_>>(json) {
         Ok(text) => shared(payload, text.0),
-        Err(_) => payload.clone(),
+        Err(_) => repaired(json).map_or_else(|| payload.clone(), Bytes::from),
     };
     Ok(Reply {
         status: StatusCode::OK,
@@ -220,8 +222,9 @@ fn read_body(payload: &Bytes, raw: &str, is_base64: bool) -> Result<Bytes, Malfo
     if raw == "null" {
         return Ok(Bytes::new());
     }
-    let Ok(Text(text)) = serde_json::from_str(raw) else {
-        return Ok(shared(payload, Cow::Borrowed(raw)));
+    let text = match serde_json::from_str(raw) {
+        Ok(Text(text)) => text,
+        Err(_) => repaired(raw).map_or(Cow::Borrowed(raw), Cow::Owned),
     };
     if is_base64 {
         return STANDARD
@@ -230,6 +233,41 @@ fn read_body(payload: &Bytes, raw: &str, is_base64: bool) -> Result<Bytes, Malfo
             .map_err(|_| Malformed::Base64);
     }
     Ok(shared(payload, text))
+}
+
+/// The text of a JSON string with halves of surrogate pairs in it, which JavaScript and Python
+/// can write and UTF-8 cannot: each becomes the replacement character. None for other JSON.
+fn repaired(json: &str) -> Option<String> {
+    let Loose(mut bytes) = serde_json::from_str(json).ok()?;
+    for at in 0..bytes.len().saturating_sub(2) {
+        if bytes[at] == 0xed && bytes[at + 1] >= 0xa0 {
+            bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A JSON string as bytes, halves of surrogate pairs encoded as if they were characters.
+struct Loose(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Loose {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_bytes(LooseVisitor)
+    }
+}
+
+struct LooseVisitor;
+
+impl Visitor<'_> for LooseVisitor {
+    type Value = Loose;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Loose, E> {
+        Ok(Loose(bytes.to_vec()))
+    }
 }
 
 /// The text as bytes, without a copy where it is a part of the payload.

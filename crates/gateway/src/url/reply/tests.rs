@@ -159,6 +159,24 @@ fn heads_that_no_client_takes_are_malformed() {
     assert_eq!(reply.headers.len(), 901);
 }
 
+#[test]
+fn half_characters_become_the_replacement_character() {
+    check(
+        r#"{"statusCode":200,"body":"a\ud800b\udc00\ud83d\ude00"}"#,
+        expect![[r#"
+            200
+            content-type: application/json
+            a�b�😀"#]],
+    );
+    check(
+        r#""\ud800!""#,
+        expect![[r#"
+            200
+            content-type: application/json
+            �!"#]],
+    );
+}
+
 proptest! {
     #[test]
     fn no_answer_panics(payload in any::<Vec<u8>>(), json in r#"\{("(statusCode|headers|body|cookies|isBase64Encoded)":([0-9]{1,4}|"[^"\\]*"|\{\}|\[\]|null),?){0,5}\}"#) {
