@@ -116,7 +116,10 @@ where
     /// A server that hands every request to `service`.
     pub fn new(service: S, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let mut http = http1::Builder::new();
+        // A client that has said all it has to say may still wait for its answer; writing
+        // tells soon enough of one that does not.
         http.timer(TokioTimer::new())
+            .half_close(true)
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max);

@@ -1,8 +1,9 @@
 //! The server as its clients see it, over loopback and in-memory connections.
 
 use store::SystemClock;
-use tokio::io::duplex;
+use tokio::io::{DuplexStream, duplex};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::*;
 
@@ -25,11 +26,13 @@ async fn echo(request: Request<Body>) -> Response<Body> {
     Response::new(crate::full(text))
 }
 
-/// Sends raw bytes over one connection and answers all that came back.
-async fn exchange(limits: Limits, sent: &[u8]) -> String {
-    let clock = Arc::new(SystemClock::new());
-    let server = Server::new(echo, limits, clock);
-    let (mut client, inside) = duplex(64 * 1024);
+/// A connection in memory to a server, and the serving of it.
+fn connected<S, F>(server: Server<S>) -> (DuplexStream, JoinHandle<()>)
+where
+    S: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let (client, inside) = duplex(64 * 1024);
     let address = SocketAddr::from(([127, 0, 0, 1], 9));
     let peer = Peer {
         remote: address,
@@ -37,6 +40,13 @@ async fn exchange(limits: Limits, sent: &[u8]) -> String {
         instance: None,
     };
     let serving = tokio::spawn(async move { server.serve_stream(inside, peer).await });
+    (client, serving)
+}
+
+/// Sends raw bytes over one connection and answers all that came back.
+async fn exchange(limits: Limits, sent: &[u8]) -> String {
+    let clock = Arc::new(SystemClock::new());
+    let (mut client, serving) = connected(Server::new(echo, limits, clock));
     client.write_all(sent).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
@@ -79,6 +89,41 @@ async fn heads_have_limits() {
         "431",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_is_answered() {
+    let (entered, inside) = oneshot::channel();
+    let (release, released) = oneshot::channel::<()>();
+    let once = std::sync::Mutex::new(Some((entered, released)));
+    let service = move |_request: Request<Body>| {
+        let once = once.lock().unwrap().take();
+        async move {
+            if let Some((entered, released)) = once {
+                let _ = entered.send(());
+                let _ = released.await;
+            }
+            Response::new(crate::full("heard"))
+        }
+    };
+    let server = Server::new(service, Limits::default(), Arc::new(SystemClock::new()));
+    let (mut client, serving) = connected(server);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    inside.await.unwrap();
+    client.shutdown().await.unwrap();
+    // Lets the server come upon the end of the client's half before the function answers.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    // Nobody waits for it where the server has given up.
+    let _ = release.send(());
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("heard"), "{answer}");
+    serving.await.unwrap();
 }
 
 #[tokio::test]
