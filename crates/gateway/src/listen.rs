@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -262,6 +262,9 @@ where
     F: Future<Output = Response<Body>>,
 {
     let limits = &shared.limits;
+    if let Some(refused) = misaddressed(&request) {
+        return Ok(refused);
+    }
     if request.body().size_hint().lower() > limits.body_bytes_max {
         return Ok(too_large(limits.body_bytes_max));
     }
@@ -278,10 +281,42 @@ where
     Ok((shared.service)(request).await)
 }
 
+/// The longest method that is looked at, in bytes (ours; the longest that is registered with
+/// IANA has 17).
+const METHOD_BYTES_MAX: usize = 32;
+
+/// The answer to a request that no door here can be meant by: for a proxy, of no known kind, or
+/// for no one host (RFC 9112, section 3.2).
+fn misaddressed(request: &Request<Incoming>) -> Option<Response<Body>> {
+    if request.method() == Method::CONNECT {
+        let text = "this is no proxy: CONNECT is not allowed";
+        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, text);
+        let allowed = header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+        response.headers_mut().insert(header::ALLOW, allowed);
+        return Some(response);
+    }
+    if request.method().as_str().len() > METHOD_BYTES_MAX {
+        let text = format!("a method of more than {METHOD_BYTES_MAX} letters is not known");
+        return Some(refusal(StatusCode::NOT_IMPLEMENTED, &text));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let one = hosts.next().is_some() || request.version() == Version::HTTP_10;
+    if !one || hosts.next().is_some() {
+        let text = "a request needs one Host header";
+        return Some(refusal(StatusCode::BAD_REQUEST, text));
+    }
+    None
+}
+
 fn too_large(limit: u64) -> Response<Body> {
-    let text = format!("{{\"message\":\"the request's body is larger than {limit} bytes\"}}");
-    let mut response = Response::new(crate::full(text));
-    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+    let text = format!("the request's body is larger than {limit} bytes");
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, &text)
+}
+
+/// A refusal after which the connection closes. What it says needs no escapes in JSON.
+fn refusal(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(crate::full(format!("{{\"message\":\"{text}\"}}")));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

@@ -92,6 +92,31 @@ async fn heads_have_limits() {
 }
 
 #[tokio::test]
+async fn requests_name_one_host() {
+    let refused = "400 Bad Request";
+    let limits = Limits::default;
+    check(
+        limits(),
+        "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
+        refused,
+    )
+    .await;
+    let two = format!("GET / HTTP/1.1\r\n{CLOSE}host: b\r\n\r\n");
+    check(limits(), &two, refused).await;
+    check(limits(), "GET / HTTP/1.0\r\n\r\n", "200 OK").await;
+}
+
+#[tokio::test]
+async fn methods_are_those_of_a_server() {
+    let connect = format!("CONNECT a:443 HTTP/1.1\r\n{CLOSE}\r\n");
+    check(Limits::default(), &connect, "405 Method Not Allowed").await;
+    let long = format!("{} / HTTP/1.1\r\n{CLOSE}\r\n", "M".repeat(5000));
+    check(Limits::default(), &long, "501 Not Implemented").await;
+    let own = format!("UPDATEREDIRECTREF / HTTP/1.1\r\n{CLOSE}\r\n");
+    check(Limits::default(), &own, "200 OK").await;
+}
+
+#[tokio::test]
 async fn a_client_that_has_said_all_is_answered() {
     let (entered, inside) = oneshot::channel();
     let (release, released) = oneshot::channel::<()>();
