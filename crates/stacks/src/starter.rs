@@ -78,8 +78,8 @@ pub fn write(folder: &Path, name: &str, language: Language) -> Result<Vec<PathBu
         }
         // Cargo's names are npm's names: lower case, a letter first.
         let text = text
-            .replace("{package}", &package_name(name.as_str()))
-            .replace("{name}", name.as_str());
+            .replace("{{package}}", &package_name(name.as_str()))
+            .replace("{{name}}", name.as_str());
         fs::write(&path, text).map_err(Error::io("write", &path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
             .map_err(Error::io("write", &path))?;
@@ -116,7 +116,7 @@ mod tests {
             assert!(
                 written
                     .iter()
-                    .all(|file| !fs::read_to_string(file).unwrap().contains("{name}"))
+                    .all(|file| !fs::read_to_string(file).unwrap().contains("{{"))
             );
             let options = Options::new(
                 "000000000000".parse().unwrap(),

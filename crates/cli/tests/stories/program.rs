@@ -270,7 +270,8 @@ fn starters_work_as_they_are() {
         let list = stdout(&output(&["ls", "--json", "--endpoint", &dev.origin]));
         let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
         let url = list[0]["url"].as_str().expect("a URL").to_owned();
-        assert_eq!(get(&url).send().status, 200);
+        let answer = get(&format!("{url}?name=you")).send();
+        assert_eq!(answer.json()["message"], "Hello, you!");
         dev.signal("TERM");
         assert!(dev.child.wait().expect("an end").success());
     }
