@@ -17,7 +17,7 @@ pub enum Language {
     Rust,
 }
 
-/// Files of a starter; `{name}` in them stands for the project's name.
+/// Files of a starter; `{{name}}` in them stands for the project's name.
 type Files = &'static [(&'static str, &'static str)];
 
 const PYTHON: Files = &[
