@@ -40,6 +40,12 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
+    /// It went away in the middle of its answer.
+    #[error("the dayfly on {authority} has stopped")]
+    Stopped {
+        /// Host and port.
+        authority: String,
+    },
     /// What was asked for is not there.
     #[error("{message}")]
     NotFound {
@@ -335,7 +341,11 @@ impl LogStream {
             match self.body.frame().await {
                 None if self.pending.is_empty() => return Ok(None),
                 None => return Err(self.odd(&"it ended in the middle of a record")),
-                Some(Err(error)) => return Err(self.odd(&error)),
+                Some(Err(_)) => {
+                    return Err(Error::Stopped {
+                        authority: self.authority.clone(),
+                    });
+                }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.pending.extend_from_slice(&data);

@@ -62,5 +62,6 @@ fn start_diagnostics() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(terminal::Paint::stderr().is_coloured())
         .init();
 }

@@ -53,6 +53,36 @@ impl Paint {
         }
     }
 
+    pub(crate) fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
+    /// A function's own text, made safe for a terminal: of what controls one, only tab, line end
+    /// and, where colours are shown, colours get through, so that a log line cannot move the
+    /// cursor or forge another line.
+    pub(crate) fn harmless(self, text: &str) -> String {
+        let mut safe = String::with_capacity(text.len());
+        let mut painted = false;
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            if let Some(style) = style_of(rest) {
+                if self.coloured {
+                    safe.push_str(style);
+                    painted = true;
+                }
+                rest = rest.get(style.len()..).unwrap_or_default();
+                continue;
+            }
+            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+            let shown = !c.is_control() || matches!(c, '\t' | '\n');
+            safe.push(if shown { c } else { '\u{fffd}' });
+        }
+        if painted {
+            safe.push_str("\x1b[0m");
+        }
+        safe
+    }
+
     pub(crate) fn paint(self, style: Style, text: impl Display) -> String {
         if self.coloured {
             format!("\x1b[{}m{text}\x1b[0m", style.code())
@@ -79,18 +109,12 @@ pub(crate) fn duration(value: Duration) -> String {
     }
 }
 
-/// A function's own text, made safe for a terminal: no control character but tab and line end
-/// gets through, so that a log line cannot move the cursor or forge another line.
-pub(crate) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\t' && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+/// The sequence at the text's start that sets colour or weight and does nothing else.
+fn style_of(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|c: char| !matches!(c, '0'..='9' | ';' | ':'))?;
+    parameters.get(end..)?.strip_prefix('m')?;
+    text.get(..2 + end + 1)
 }
 
 /// Tells of a failure on stderr.
@@ -126,6 +150,12 @@ mod tests {
 
     #[test]
     fn logs_cannot_drive_the_terminal() {
-        assert_eq!(harmless("a\x1b[2Jb\tc"), "a\u{fffd}[2Jb\tc");
+        let (plain, coloured) = (Paint { coloured: false }, Paint { coloured: true });
+        for paint in [plain, coloured] {
+            assert_eq!(paint.harmless("a\x1b[2Jb\tc"), "a\u{fffd}[2Jb\tc");
+            assert_eq!(paint.harmless("\x1b[31"), "\u{fffd}[31");
+        }
+        assert_eq!(plain.harmless("\x1b[1;31mred\x1b[0m"), "red");
+        assert_eq!(coloured.harmless("\x1b[1;31mred"), "\x1b[1;31mred\x1b[0m");
     }
 }

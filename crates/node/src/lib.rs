@@ -5,10 +5,12 @@ pub mod dev;
 pub mod doctor;
 mod front;
 mod node;
+mod region;
 mod url_ports;
 
 pub use config::Config;
 pub use node::{Error, Node};
+pub use region::region_of_environment;
 pub use stacks::starter;
 
 /// The hidden first argument that makes the program the spawner.
@@ -18,13 +20,6 @@ pub const SPAWNER_VERB: &str = "__spawner";
 /// [`SPAWNER_VERB`].
 pub fn spawner_main() -> std::process::ExitCode {
     process::spawner_main()
-}
-
-/// The region that the environment chooses for AWS tools, if it chooses one.
-pub fn region_of_environment() -> Option<String> {
-    ["AWS_REGION", "AWS_DEFAULT_REGION"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
 /// Wall time, in milliseconds since the Unix epoch.

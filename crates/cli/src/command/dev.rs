@@ -27,7 +27,7 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
         outside_network: !options.no_network,
         watch: !options.no_watch,
     };
-    let mut screen = Screen::new(options.json, options.region.is_none());
+    let mut screen = Screen::new(options.json, config.region.to_string());
     let (session, mut events) = Session::start(config, wanted)
         .await
         .map_err(|error| failure(&error))?;
@@ -88,7 +88,7 @@ fn failure(error: &SessionError) -> Failure {
 /// What the session looks like: progress and news on stderr, logs on stdout.
 struct Screen {
     json: bool,
-    say_region: bool,
+    region: String,
     out: Paint,
     err: Paint,
     build: Option<ProgressBar>,
@@ -100,11 +100,11 @@ struct Screen {
 const NAME_STYLES: [Style; 4] = [Style::Cyan, Style::Magenta, Style::Blue, Style::Green];
 
 impl Screen {
-    fn new(json: bool, say_region: bool) -> Self {
+    fn new(json: bool, region: String) -> Self {
         let (out, err) = (Paint::stdout(), Paint::stderr());
         Self {
             json,
-            say_region,
+            region,
             out,
             err,
             build: None,
@@ -138,7 +138,7 @@ impl Screen {
             Event::Building { function, line } => self.building(function, line),
             Event::Broken { function, error } => {
                 let mark = self.err.paint(Style::Red, "✗");
-                terminal::note(&format!("{mark} {function}: {}", terminal::harmless(error)));
+                terminal::note(&format!("{mark} {function}: {}", self.err.harmless(error)));
             }
             Event::Deployed { .. } => self.deployed(event),
             Event::Removed { function } => terminal::note(&format!("- {function} removed")),
@@ -160,7 +160,7 @@ impl Screen {
     fn warn(&self, function: Option<&str>, text: &str) {
         let mark = self.err.paint(Style::Yellow, "!");
         let about = function.map(|name| format!("{name}: ")).unwrap_or_default();
-        terminal::note(&format!("{mark} {about}{}", terminal::harmless(text)));
+        terminal::note(&format!("{mark} {about}{}", self.err.harmless(text)));
     }
 
     fn building(&mut self, function: &str, line: &str) {
@@ -175,7 +175,7 @@ impl Screen {
             bar
         });
         bar.set_prefix(function.to_owned());
-        let line = terminal::harmless(line);
+        let line = self.err.harmless(line);
         if bar.is_hidden() {
             terminal::note(&format!("  {function}: {line}"));
         } else {
@@ -239,11 +239,13 @@ impl Screen {
     fn hints(&self) {
         let has = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
         let mut exports = vec![format!("AWS_ENDPOINT_URL={}", self.origin)];
-        if !has("AWS_ACCESS_KEY_ID") && !has("AWS_PROFILE") {
+        let given = has("AWS_ACCESS_KEY_ID") && has("AWS_SECRET_ACCESS_KEY");
+        if !given && !has("AWS_PROFILE") {
             exports.push("AWS_ACCESS_KEY_ID=dayfly AWS_SECRET_ACCESS_KEY=dayfly".into());
         }
-        if self.say_region && !has("AWS_REGION") && !has("AWS_DEFAULT_REGION") {
-            exports.push("AWS_REGION=us-east-1".into());
+        // Some tools look at this variable only.
+        if !has("AWS_REGION") {
+            exports.push(format!("AWS_REGION={}", self.region));
         }
         let line = format!("For AWS tools: export {}", exports.join(" "));
         terminal::note(&self.err.paint(Style::Dim, line));
@@ -261,11 +263,12 @@ impl Screen {
         let name = self
             .out
             .paint(NAME_STYLES[place % NAME_STYLES.len()], function);
-        for line in terminal::harmless(text).lines() {
+        for line in text.lines() {
+            let line = self.out.harmless(line);
             let line = if platform {
                 self.out.paint(Style::Dim, line)
             } else {
-                line.to_owned()
+                line
             };
             let _ = terminal::data(&format!("{name} {line}"));
         }

@@ -65,8 +65,8 @@ fn event(data: &str) -> Result<Vec<u8>, Failure> {
 fn show(name: &str, invoked: &Invoked, tail: bool) -> Result<(), Failure> {
     let paint = Paint::stderr();
     if tail {
-        for line in terminal::harmless(invoked.log.as_deref().unwrap_or_default()).lines() {
-            terminal::note(&paint.paint(Style::Dim, line));
+        for line in invoked.log.as_deref().unwrap_or_default().lines() {
+            terminal::note(&paint.paint(Style::Dim, paint.harmless(line)));
         }
     }
     end_of(terminal::data(invoked.payload.get()))?;

@@ -37,11 +37,12 @@ pub(crate) async fn run(options: &Logs) -> Result<(), Failure> {
 
 fn show(record: &LogRecord) -> Result<(), Failure> {
     let paint = Paint::stdout();
-    for line in terminal::harmless(&record.text).lines() {
+    for line in record.text.lines() {
+        let line = paint.harmless(line);
         let line = if record.platform {
             paint.paint(Style::Dim, line)
         } else {
-            line.to_owned()
+            line
         };
         end_of(terminal::data(&line))?;
     }
