@@ -109,7 +109,7 @@ pub(crate) struct Dev {
     /// host.docker.internal
     #[arg(long, conflicts_with = "no_network")]
     pub(crate) allow_host_services: bool,
-    /// Further host name that control calls may be addressed to
+    /// Further host name that requests may be addressed to
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
     /// Do not watch the folder for changes

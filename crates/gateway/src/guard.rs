@@ -1,17 +1,22 @@
-//! Who may speak to a control door: names we know and pages of our own, so that a web page
-//! open in the developer's browser reaches no control call. Credentials are checked elsewhere.
+//! Who may speak to a door, so that a web page open in the developer's browser reaches nothing
+//! that is not meant for it: names we know and, for control doors, pages of our own. Credentials
+//! are checked elsewhere.
+
+use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{Uri, header};
 
-/// Why a control call is refused.
+use crate::listen::Peer;
+
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The request says of no host, or of several.
+    /// A control call names no host, or several.
     #[error("a control call needs one Host header")]
     NoHost,
     /// The name it was addressed to is not ours: a rebound name, or one not yet allowed.
-    #[error("control calls may not be addressed to '{host}'; allow it with --allow-host {host}")]
+    #[error("requests may not be addressed to '{host}'; allow it with --allow-host {host}")]
     ForeignHost {
         /// The name, without its port.
         host: String,
@@ -57,25 +62,51 @@ pub fn check(request: &Parts, allow_hosts: &[String]) -> Result<(), Refusal> {
     }
 }
 
+/// Checks that a request for a door that anybody may knock at is not addressed to a name that
+/// was rebound to loopback. `url_id` is of the function that the door leads to.
+///
+/// Other addresses are reached on purpose only. No foreign page is at an address literal of
+/// ours, nor knows a URL's id; what is no browser may leave the name out.
+pub fn check_name(
+    request: &Parts,
+    url_id: Option<&str>,
+    allow_hosts: &[String],
+) -> Result<(), Refusal> {
+    let peer = request.extensions.get::<Peer>();
+    if peer.is_some_and(|peer| !peer.local.ip().to_canonical().is_loopback()) {
+        return Ok(());
+    }
+    let Some(host) = authority_of(request).map(|named| split_port(named).0) else {
+        return Ok(());
+    };
+    let own = |id: &str| url_id.is_some_and(|own| own.eq_ignore_ascii_case(id));
+    if is_ours(host, allow_hosts)
+        || is_address(host)
+        || crate::url::id_of_host(host).is_some_and(own)
+    {
+        return Ok(());
+    }
+    Err(Refusal::ForeignHost {
+        host: host.to_ascii_lowercase(),
+    })
+}
+
 /// The name that a request is addressed to, in lower case, without its port.
 pub fn host_of(request: &Parts) -> Option<String> {
     let named = authority_of(request)?;
-    let (host, _) = split_port(&named);
+    let (host, _) = split_port(named);
     Some(host.to_ascii_lowercase())
 }
 
-fn authority_of(request: &Parts) -> Option<String> {
+fn authority_of(request: &Parts) -> Option<&str> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let text = match (request.uri.authority(), hosts.next()) {
-        (Some(authority), _) => authority.as_str().to_owned(),
-        (None, Some(host)) => host.to_str().ok()?.to_owned(),
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().ok()?,
         (None, None) => return None,
     };
-    if hosts.next().is_some() {
-        None
-    } else {
-        Some(text)
-    }
+    let named = !split_port(text).0.is_empty();
+    (named && hosts.next().is_none()).then_some(text)
 }
 
 /// Splits `host:port`, brackets of an IPv6 literal kept.
@@ -88,11 +119,28 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 fn is_ours(host: &str, allow_hosts: &[String]) -> bool {
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
-        || host.ends_with(".localhost")
+    let loopback = ["localhost", "127.0.0.1", "[::1]"];
+    loopback.iter().any(|name| name.eq_ignore_ascii_case(host))
+        || is_below_localhost(host)
         || allow_hosts
             .iter()
             .any(|allowed| allowed.eq_ignore_ascii_case(host))
+}
+
+fn is_below_localhost(host: &str) -> bool {
+    const SUFFIX: &str = ".localhost";
+    let start = host.len().checked_sub(SUFFIX.len());
+    start
+        .and_then(|start| host.get(start..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(SUFFIX))
+}
+
+fn is_address(host: &str) -> bool {
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    literal.parse::<IpAddr>().is_ok()
 }
 
 /// A page that was served by exactly the host and port that it now speaks to.
@@ -106,7 +154,7 @@ fn is_same_origin(origin: &str, request: &Parts) -> bool {
     // Functions answer at names of their own below localhost: their pages are foreign here
     // because those names are not the one that the control call is addressed to.
     let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-    scheme && from.as_str().eq_ignore_ascii_case(&to) && !is_function_host(&to)
+    scheme && from.as_str().eq_ignore_ascii_case(to) && !is_function_host(to)
 }
 
 fn is_function_host(authority: &str) -> bool {
@@ -154,10 +202,54 @@ mod tests {
             "may not be addressed",
         );
         check_with(&[], "needs one Host");
+        check_with(&[("host", "")], "needs one Host");
+        check_with(&[("host", ":4566")], "needs one Host");
         check_with(
             &[("host", "localhost"), ("host", "evil.example")],
             "needs one Host",
         );
+    }
+
+    const URL_ID: &str = "aaaabbbbccccddddaaaabbbbccccdddd";
+
+    fn check_name_of(local: &str, url_id: Option<&str>, host: &str, expected: &str) {
+        let peer = Peer {
+            remote: local.parse().unwrap(),
+            local: local.parse().unwrap(),
+            instance: None,
+        };
+        let request = http::Request::get("/").header("host", host).extension(peer);
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let verdict = match check_name(&parts, url_id, &["dev.example".to_owned()]) {
+            Ok(()) => "passes".to_owned(),
+            Err(refusal) => refusal.to_string(),
+        };
+        assert!(verdict.contains(expected), "{local} {host}: {verdict}");
+    }
+
+    #[test]
+    fn doors_for_anybody_answer_to_no_rebound_name() {
+        let loopback = "127.0.0.1:4567";
+        for host in [
+            "localhost:4567",
+            "LocalHost",
+            "127.0.0.1:4567",
+            "192.168.1.5:4567",
+            "[::1]:4567",
+            "api.localhost",
+            "dev.example",
+            "",
+            &format!("{URL_ID}.lambda-url.us-east-1.on.aws"),
+        ] {
+            check_name_of(loopback, Some(URL_ID), host, "passes");
+        }
+        let rebound = "--allow-host evil.example";
+        check_name_of(loopback, Some(URL_ID), "evil.example:4567", rebound);
+        check_name_of(loopback, None, "evil.example:4566", rebound);
+        check_name_of("[::ffff:127.0.0.1]:1", None, "evil.example", rebound);
+        let guessed = "abc.lambda-url.us-east-1.evil.example";
+        check_name_of(loopback, Some(URL_ID), guessed, "may not be addressed");
+        check_name_of("192.168.1.5:4567", Some(URL_ID), "my.example", "passes");
     }
 
     #[test]
@@ -182,8 +274,8 @@ mod tests {
 
     #[test]
     fn pages_that_functions_serve_are_foreign() {
-        let host = "aaaabbbbccccddddaaaabbbbccccdddd.lambda-url.us-east-1.localhost:4566";
+        let host = format!("{URL_ID}.lambda-url.us-east-1.localhost:4566");
         let origin = format!("http://{host}");
-        check_with(&[("host", host), ("origin", &origin)], "refused to pages");
+        check_with(&[("host", &host), ("origin", &origin)], "refused to pages");
     }
 }

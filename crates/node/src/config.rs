@@ -20,7 +20,7 @@ pub struct Config {
     pub account: AccountId,
     /// Region of callers that name none.
     pub region: Region,
-    /// Further names that control calls may be addressed to.
+    /// Further names that requests on loopback may be addressed to.
     pub allow_hosts: Vec<String>,
     /// Refuse to substitute interpreters.
     pub strict_runtimes: bool,

@@ -26,7 +26,7 @@ pub(crate) struct Front {
 enum Door {
     /// A function's own URL; anybody may knock.
     FunctionUrl(String),
-    /// Health and metrics; read-only and told to anybody on loopback.
+    /// Health and metrics; read-only and told to anybody who asks for them by a name of ours.
     Status,
     /// Our control API.
     Control,
@@ -49,9 +49,13 @@ impl Front {
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let door = self.door(&parts);
-        if matches!(door, Door::Control | Door::Aws)
-            && let Err(refusal) = guard::check(&parts, &self.allow_hosts)
-        {
+        let checked = match &door {
+            Door::Control | Door::Aws => guard::check(&parts, &self.allow_hosts),
+            Door::FunctionUrl(url_id) => guard::check_name(&parts, Some(url_id), &self.allow_hosts),
+            Door::Status => guard::check_name(&parts, None, &self.allow_hosts),
+            Door::Unknown => Ok(()),
+        };
+        if let Err(refusal) = checked {
             return plain(StatusCode::FORBIDDEN, &format!("{refusal}\n"));
         }
         let request = Request::from_parts(parts, body);
