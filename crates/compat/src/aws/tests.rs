@@ -323,6 +323,39 @@ async fn a_configuration_has_what_it_has_and_no_more() {
 }
 
 #[tokio::test]
+async fn revisions_have_ids_of_their_own() {
+    let fixture = deployed(echo).await;
+    let owner = model::Principal::Account(hello().account);
+    let other = model::FunctionId {
+        name: "other".parse().unwrap(),
+        ..hello()
+    };
+    let deploy = async |id: &model::FunctionId, timeout_s| {
+        let mut deployment = fixture.deployment();
+        deployment.config.timeout = std::time::Duration::from_secs(timeout_s);
+        fixture.engine.deploy(&owner, id, deployment).await.unwrap();
+    };
+    let revision = async |name: &str| {
+        let path = format!("/2015-03-31/functions/{name}/configuration");
+        let answer = exchange(&fixture, signed("GET", &path), b"").await;
+        let (_, body) = answer.split_once('\n').unwrap();
+        let value: serde_json::Value = serde_json::from_str(body).unwrap();
+        value["RevisionId"].as_str().unwrap().to_owned()
+    };
+    deploy(&other, 3).await;
+    let first = revision("hello").await;
+    assert!(first.parse::<InvocationId>().is_ok());
+    assert_ne!(first, revision("other").await);
+    assert_eq!(first, revision("hello").await);
+    fixture.engine.publish(&owner, &hello()).await.unwrap();
+    let published = revision("hello:1").await;
+    deploy(&hello(), 4).await;
+    assert_ne!(first, revision("hello").await);
+    assert_ne!(published, revision("hello").await);
+    assert_eq!(published, revision("hello:1").await);
+}
+
+#[tokio::test]
 async fn functions_are_read_as_they_are_named() {
     let fixture = deployed(echo).await;
     let owner = model::Principal::Account(hello().account);

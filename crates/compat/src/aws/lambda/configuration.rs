@@ -9,6 +9,7 @@ use engine::verb::FunctionView;
 use jiff::Timestamp;
 use model::{AliasName, Cors, FunctionRef, LogFormat, UrlConfig, VersionId};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 /// `FunctionConfiguration`.
 #[derive(Debug, Serialize)]
@@ -117,7 +118,7 @@ pub(super) fn listed<'a>(function: &'a FunctionView, target: &FunctionRef) -> Co
         tracing_config: TracingConfig {
             mode: "PassThrough",
         },
-        revision_id: revision_id(function.revision),
+        revision_id: revision_id(&model::arn::function(&function.id), function),
         state: None,
         package_type: "Zip",
         architectures: [architecture()],
@@ -160,12 +161,18 @@ fn last_modified(ms: u64) -> String {
         .to_string()
 }
 
-/// Revisions are numbers here and UUIDs there.
-fn revision_id(revision: u64) -> String {
-    let mut bytes = [0; 16];
-    bytes[8..].copy_from_slice(&revision.to_be_bytes());
-    // The variant's two bits would eat the highest of a number that large.
-    model::id::uuid_text(bytes)
+/// Revisions are numbers here and UUIDs there: the same one for as long as nothing changes.
+fn revision_id(name: &str, function: &FunctionView) -> String {
+    // A published version stays as it is, whatever becomes of `$LATEST`.
+    let revision = match function.version {
+        VersionId::Latest => function.revision,
+        VersionId::Number(_) => 0,
+    };
+    let version = function.version;
+    let text = format!("{name} {version} {revision} {}", function.changed_ms);
+    let mut id = [0; 16];
+    id.copy_from_slice(&Sha256::digest(text)[..16]);
+    model::id::uuid_text(id)
 }
 
 fn base64_of_hex(digest: &str) -> String {
@@ -213,15 +220,16 @@ pub(super) fn alias(
         .skip(1)
         .map(|(version, weight)| (version.to_string(), *weight))
         .collect();
+    let alias_arn = format!("{}:{name}", model::arn::function(&function.id));
     Alias {
-        alias_arn: format!("{}:{name}", model::arn::function(&function.id)),
+        revision_id: revision_id(&alias_arn, function),
+        alias_arn,
         name: name.to_string(),
         function_version: first,
         description: "",
         routing_config: (!others.is_empty()).then_some(RoutingConfig {
             additional_version_weights: others,
         }),
-        revision_id: revision_id(function.revision),
     }
 }
 
