@@ -169,6 +169,16 @@ async fn what_cannot_be_invoked_is_refused_in_the_services_words() {
         404
         x-amzn-errortype: ResourceNotFoundException
         {"Message":"Functions from 'eu-west-1' are not reachable in this region ('us-east-1')","Type":"User"}"#]]).await;
+    let long = "n".repeat(65);
+    let rule = "at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 64";
+    for name in [&long, &format!("function:{long}:live")] {
+        let answer = exchange(&deployed(echo).await, invoke(name), b"{}").await;
+        let named = format!("Value '{name}' {rule}");
+        assert!(
+            answer.starts_with("400") && answer.contains(&named),
+            "{answer}"
+        );
+    }
     check(invoke("hello"), "{oops", expect![[r#"
         400
         x-amzn-errortype: InvalidRequestContentException

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::verb::FunctionView;
 use model::principal::{Action, may};
-use model::{FunctionRef, Principal, Qualifier};
+use model::{FunctionRef, InvalidName, Principal, Qualifier};
 
 use super::super::Aws;
 use super::error::{Kind, Refusal};
@@ -23,9 +23,8 @@ impl Ask<'_> {
     /// The function, with the qualifier of the path or of the query.
     pub(super) fn target(&self) -> Result<FunctionRef, Refusal> {
         let text = self.labels.first().map(String::as_str).unwrap_or_default();
-        let bad_name = || Refusal::constraint(text, "functionName", NAME_PATTERN);
         let mut target = model::arn::parse(text, &self.caller.account, &self.caller.region)
-            .map_err(|_| bad_name())?;
+            .map_err(|error| Refusal::constraint(text, "functionName", broken_rule(&error)))?;
         if target.function.region != self.caller.region {
             let message = format!(
                 "Functions from '{}' are not reachable in this region ('{}')",
@@ -53,6 +52,18 @@ impl Ask<'_> {
     /// The function without any qualifier, for operations on the function as a whole.
     pub(super) fn whole(&self) -> Result<FunctionRef, Refusal> {
         Ok(self.target()?.function.unqualified())
+    }
+}
+
+/// The rule of the service model that a name breaks: its length, where only that is wrong.
+fn broken_rule(error: &InvalidName) -> &'static str {
+    let name = &error.value;
+    let mut bytes = name.bytes();
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if error.kind == "function name" && name.len() > 64 && bytes.all(fits) {
+        "Member must have length less than or equal to 64"
+    } else {
+        NAME_PATTERN
     }
 }
 
