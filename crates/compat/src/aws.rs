@@ -78,7 +78,7 @@ impl Aws {
         };
         let caller = self.caller(credential.as_ref());
         let mut response = match (&credential, service.as_str()) {
-            (None, _) => unserved::unsigned(&parts),
+            (None, _) => unserved::unsigned(&parts, caller.request_id.as_str()),
             (Some(_), "lambda") => self.lambda(&caller, &parts, body).await,
             (Some(_), "sts") => self.sts(&caller, &parts, body).await,
             (Some(_), service) => unserved::service(service, &parts, caller.request_id.as_str()),

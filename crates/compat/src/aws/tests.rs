@@ -589,6 +589,11 @@ async fn what_is_not_served_says_so_by_name() {
         403
         x-amzn-errortype: MissingAuthenticationTokenException
         {"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}"#]]).await;
+    let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
+    let answer = exchange(&deployed(echo).await, form, b"Action=ListUsers").await;
+    let (_, after) = answer.split_once("<RequestId>").unwrap();
+    let (id, _) = after.split_once("</RequestId>").unwrap();
+    assert!(id.parse::<InvocationId>().is_ok(), "{answer}");
     let scope = SCOPE.replace("lambda", "dynamodb");
     let table = Request::post("/")
         .header(

@@ -10,14 +10,14 @@ use crate::{Body, full};
 pub(super) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// A control call without any signature.
-pub(super) fn unsigned(request: &Parts) -> Response<Body> {
+pub(super) fn unsigned(request: &Parts, request_id: &str) -> Response<Body> {
     let message = "Missing Authentication Token";
     if is_form(request) {
         return query_error(
             StatusCode::FORBIDDEN,
             "MissingAuthenticationToken",
             message,
-            "",
+            request_id,
         );
     }
     json_error(
