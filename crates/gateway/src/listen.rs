@@ -2,6 +2,7 @@
 //! It routes nothing and knows no door.
 
 mod pace;
+mod seats;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -23,11 +24,13 @@ use tokio::task::JoinSet;
 
 use crate::Body;
 use pace::{PacedBody, PacedStream};
+use seats::{Seat, Seats};
 
 /// What connections and requests may use.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at once; more are refused with 503.
+    /// Connections at once. Beyond them the one that has waited longest for its first head
+    /// closes; where none waits, the newcomer is refused with 503.
     pub connections_max: usize,
     /// Time for a request's head, counted from the end of the request before: also how long a
     /// connection may idle between requests.
@@ -86,7 +89,7 @@ struct Shared<S> {
     service: S,
     http: http1::Builder,
     limits: Limits,
-    connections: Arc<Semaphore>,
+    seats: Arc<Seats>,
     /// Connections that are being told that there is no room.
     refusals: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -123,14 +126,14 @@ where
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max);
-        let connections = Arc::new(Semaphore::new(limits.connections_max));
+        let seats = Seats::new(limits.connections_max);
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         Self {
             shared: Arc::new(Shared {
                 service,
                 http,
                 limits,
-                connections,
+                seats,
                 refusals,
                 clock,
             }),
@@ -174,11 +177,14 @@ where
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(_permit) = self.shared.connections.clone().try_acquire_owned() else {
+        let Some(seat) = self.shared.seats.take() else {
             return refuse(stream, self.shared.clock.as_ref()).await;
         };
         let (_stop, stopped) = watch::channel(false);
-        serve(self.shared.clone(), stream, peer, stopped).await;
+        let mut connections = JoinSet::new();
+        self.serve(stream, peer, seat, stopped, &mut connections);
+        // It has ended, or given way to another.
+        connections.join_next().await;
     }
 
     fn admit(
@@ -188,7 +194,7 @@ where
         stopped: &watch::Receiver<bool>,
         connections: &mut JoinSet<()>,
     ) {
-        let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else {
+        let Some(seat) = self.shared.seats.take() else {
             if let Ok(permit) = self.shared.refusals.clone().try_acquire_owned() {
                 let clock = self.shared.clock.clone();
                 connections.spawn(async move {
@@ -206,11 +212,22 @@ where
             local,
             instance: None,
         };
-        let serving = serve(self.shared.clone(), stream, peer, stopped.clone());
-        connections.spawn(async move {
-            serving.await;
-            drop(permit);
-        });
+        self.serve(stream, peer, seat, stopped.clone(), connections);
+    }
+
+    fn serve<T>(
+        &self,
+        stream: T,
+        peer: Peer,
+        seat: Arc<Seat>,
+        stopped: watch::Receiver<bool>,
+        connections: &mut JoinSet<()>,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let serving = serve(self.shared.clone(), stream, peer, seat.clone(), stopped);
+        let end = connections.spawn(serving);
+        seat.may_give_way(end);
     }
 }
 
@@ -225,6 +242,7 @@ async fn serve<S, F, T>(
     shared: Arc<Shared<S>>,
     stream: T,
     peer: Peer,
+    seat: Arc<Seat>,
     mut stopped: watch::Receiver<bool>,
 ) where
     S: Fn(Request<Body>) -> F + Send + Sync + 'static,
@@ -234,7 +252,7 @@ async fn serve<S, F, T>(
     let io = PacedStream::new(stream, shared.limits.write_timeout, shared.clock.clone());
     let service = {
         let shared = shared.clone();
-        service_fn(move |request| answer(shared.clone(), peer.clone(), request))
+        service_fn(move |request| answer(shared.clone(), peer.clone(), seat.clone(), request))
     };
     let connection = shared.http.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
@@ -255,18 +273,40 @@ async fn serve<S, F, T>(
 async fn answer<S, F>(
     shared: Arc<Shared<S>>,
     peer: Peer,
-    mut request: Request<Incoming>,
+    seat: Arc<Seat>,
+    request: Request<Incoming>,
 ) -> Result<Response<Body>, std::convert::Infallible>
+where
+    S: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    if !seat.hear() {
+        let text = "too many connections; try again";
+        return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    let mut response = heard(&shared, peer, request).await;
+    if shared.seats.is_crowded() {
+        // Its place is worth more than the time that another handshake takes.
+        close_after(&mut response);
+    }
+    Ok(response)
+}
+
+async fn heard<S, F>(
+    shared: &Shared<S>,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Response<Body>
 where
     S: Fn(Request<Body>) -> F,
     F: Future<Output = Response<Body>>,
 {
     let limits = &shared.limits;
     if let Some(refused) = misaddressed(&request) {
-        return Ok(refused);
+        return refused;
     }
     if request.body().size_hint().lower() > limits.body_bytes_max {
-        return Ok(too_large(limits.body_bytes_max));
+        return too_large(limits.body_bytes_max);
     }
     request.extensions_mut().insert(peer);
     let request = request.map(|body| {
@@ -278,7 +318,7 @@ where
             PacedBody::new(body, limits, shared.clock.clone()).boxed()
         }
     });
-    Ok((shared.service)(request).await)
+    (shared.service)(request).await
 }
 
 /// The longest method that is looked at, in bytes (ours; the longest that is registered with
@@ -317,16 +357,17 @@ fn too_large(limit: u64) -> Response<Body> {
 fn refusal(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(crate::full(format!("{{\"message\":\"{text}\"}}")));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
+    response.headers_mut().insert(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static("application/json"),
     );
-    headers.insert(
-        header::CONNECTION,
-        header::HeaderValue::from_static("close"),
-    );
+    close_after(&mut response);
     response
+}
+
+fn close_after(response: &mut Response<Body>) {
+    let close = header::HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
 }
 
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\

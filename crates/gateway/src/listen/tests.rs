@@ -190,6 +190,86 @@ async fn connections_beyond_the_cap_are_told_so() {
     check(limits, "", "503 Service Unavailable").await;
 }
 
+/// Serves a port for as long as the test lasts.
+async fn listening<S, F>(service: S, limits: Limits) -> SocketAddr
+where
+    S: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(service, limits, Arc::new(SystemClock::new()));
+    tokio::spawn(async move { server.run(listener, std::future::pending()).await });
+    address
+}
+
+async fn sending(address: SocketAddr, text: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(text.as_bytes()).await.unwrap();
+    client
+}
+
+async fn rest_of(mut client: TcpStream) -> String {
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn connections_max(connections_max: usize) -> Limits {
+    Limits {
+        connections_max,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn the_longest_waiting_connections_give_way_to_newcomers() {
+    let address = listening(echo, connections_max(2)).await;
+    let mut oldest = sending(address, "GET / HT").await;
+    let mut older = sending(address, "GET / HT").await;
+    let whole = format!("GET / HTTP/1.1\r\n{CLOSE}\r\n");
+    let answer = rest_of(sending(address, &whole).await).await;
+    assert!(answer.contains("200 OK"), "{answer}");
+    // Closed, by a reset where the half of the head had not been read.
+    let mut byte = [0];
+    assert!(!matches!(oldest.read(&mut byte).await, Ok(1..)));
+    let rest = format!("TP/1.1\r\n{CLOSE}\r\n");
+    older.write_all(rest.as_bytes()).await.unwrap();
+    let answer = rest_of(older).await;
+    assert!(answer.contains("200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_that_have_been_heard_do_not_give_way() {
+    let (entered, mut inside) = tokio::sync::mpsc::channel(1);
+    let (release, released) = watch::channel(false);
+    let service = move |_request: Request<Body>| {
+        let (entered, mut released) = (entered.clone(), released.clone());
+        async move {
+            entered.send(()).await.unwrap();
+            let _ = released.wait_for(|released| *released).await;
+            Response::new(crate::full("finished"))
+        }
+    };
+    let address = listening(service, connections_max(1)).await;
+    let whole = format!("GET / HTTP/1.1\r\n{CLOSE}\r\n");
+    let first = sending(address, &whole).await;
+    inside.recv().await.unwrap();
+    let answer = rest_of(sending(address, "").await).await;
+    assert!(answer.contains("503 Service Unavailable"), "{answer}");
+    release.send(true).unwrap();
+    let answer = rest_of(first).await;
+    assert!(answer.ends_with("finished"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_close_once_answered_where_places_run_short() {
+    let address = listening(echo, connections_max(1)).await;
+    let kept = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answer = rest_of(sending(address, kept).await).await;
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_stopped_server_finishes_what_it_has_begun() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
