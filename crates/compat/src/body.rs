@@ -19,9 +19,22 @@ pub(crate) enum Uncollected {
         /// Its size, in bytes, as far as it is known.
         size: u64,
     },
+    /// Bodies of others take all the room; it may be sent again.
+    #[error("too many request bodies are on their way")]
+    NoRoom,
     /// It ended early or was cut off.
     #[error("the body ended: {0}")]
     Broken(crate::BodyError),
+}
+
+impl Uncollected {
+    /// The server says by a busy resource that there is no room.
+    fn of(error: crate::BodyError) -> Self {
+        match error.downcast_ref::<std::io::Error>() {
+            Some(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Self::NoRoom,
+            _ => Self::Broken(error),
+        }
+    }
 }
 
 /// Collects a body of `bytes_max` at most; a larger one is read but not kept.
@@ -34,7 +47,7 @@ pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, U
     let mut only = Bytes::new();
     let mut size = 0_u64;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Uncollected::Broken)?.into_data() else {
+        let Ok(data) = frame.map_err(Uncollected::of)?.into_data() else {
             continue;
         };
         size += data.len() as u64;

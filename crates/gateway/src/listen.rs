@@ -1,6 +1,7 @@
 //! The HTTP/1.1 server loop as a value: it accepts, limits and hands requests to one service.
 //! It routes nothing and knows no door.
 
+mod bodies;
 mod pace;
 mod seats;
 
@@ -23,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::Body;
+use bodies::Bodies;
 use pace::{PacedBody, PacedStream};
 use seats::{Seat, Seats};
 
@@ -41,6 +43,10 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// One request's body, in bytes, whatever the door. Doors have lower limits of their own.
     pub body_bytes_max: u64,
+    /// Bodies on their way at once; more are refused with 503.
+    pub bodies_max: usize,
+    /// What has come of those bodies, in bytes together; beyond them more are refused too.
+    pub bodies_bytes_max: u64,
     /// Time that a body may take beyond what `body_rate_min` allows it.
     pub body_grace: Duration,
     /// Least rate of a body, in bytes per second.
@@ -61,6 +67,10 @@ impl Default for Limits {
             head_bytes_max: 16 * 1024,
             // Lambda's largest request: a package sent inside CreateFunction (AWS quota).
             body_bytes_max: 70_167_211,
+            // Half of the connections: slow bodies leave the others to whoever sends none.
+            bodies_max: 5_000,
+            // Some eighty of the largest events that a function takes.
+            bodies_bytes_max: 512 * 1024 * 1024,
             body_grace: Duration::from_secs(20),
             body_rate_min: 16 * 1024,
             write_timeout: Duration::from_secs(30),
@@ -90,6 +100,7 @@ struct Shared<S> {
     http: http1::Builder,
     limits: Limits,
     seats: Arc<Seats>,
+    bodies: Arc<Bodies>,
     /// Connections that are being told that there is no room.
     refusals: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -127,6 +138,7 @@ where
             .max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max);
         let seats = Seats::new(limits.connections_max);
+        let bodies = Bodies::new(limits.bodies_max, limits.bodies_bytes_max);
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         Self {
             shared: Arc::new(Shared {
@@ -134,6 +146,7 @@ where
                 http,
                 limits,
                 seats,
+                bodies,
                 refusals,
                 clock,
             }),
@@ -281,8 +294,7 @@ where
     F: Future<Output = Response<Body>>,
 {
     if !seat.hear() {
-        let text = "too many connections; try again";
-        return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+        return Ok(busy("too many connections; try again"));
     }
     let mut response = heard(&shared, peer, request).await;
     if shared.seats.is_crowded() {
@@ -309,15 +321,18 @@ where
         return too_large(limits.body_bytes_max);
     }
     request.extensions_mut().insert(peer);
-    let request = request.map(|body| {
-        if body.is_end_stream() {
-            http_body_util::Empty::new()
-                .map_err(|never| match never {})
-                .boxed()
-        } else {
-            PacedBody::new(body, limits, shared.clock.clone()).boxed()
-        }
-    });
+    let (parts, body) = request.into_parts();
+    let body = if body.is_end_stream() {
+        http_body_util::Empty::new()
+            .map_err(|never| match never {})
+            .boxed()
+    } else {
+        let Some(share) = shared.bodies.begin(body.size_hint().lower()) else {
+            return busy("too many request bodies are on their way; try again");
+        };
+        PacedBody::new(body, share, limits, shared.clock.clone()).boxed()
+    };
+    let request = Request::from_parts(parts, body);
     (shared.service)(request).await
 }
 
@@ -351,6 +366,13 @@ fn misaddressed(request: &Request<Incoming>) -> Option<Response<Body>> {
 fn too_large(limit: u64) -> Response<Body> {
     let text = format!("the request's body is larger than {limit} bytes");
     refusal(StatusCode::PAYLOAD_TOO_LARGE, &text)
+}
+
+fn busy(text: &str) -> Response<Body> {
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+    let soon = header::HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, soon);
+    response
 }
 
 /// A refusal after which the connection closes. What it says needs no escapes in JSON.

@@ -18,8 +18,8 @@ use http_body_util::BodyExt as _;
 use model::{End, Execution, Fault, InvocationId, Principal, Timings, limit};
 use store::Clock;
 
-use crate::Body;
 use crate::listen::Peer;
+use crate::{Body, BodyError};
 
 /// The door of all function URLs.
 #[derive(Debug, Clone)]
@@ -99,6 +99,8 @@ impl FunctionUrls {
             now_ms: self.clock.now_ms(),
         };
         let payload = event::write(request, &body, &around).map_err(|_| Refused::Fault)?;
+        // The event says it all; the function may run for long.
+        drop(body);
         if payload.len() > limit::REQUEST_BYTES_MAX {
             return Err(Refused::TooLarge);
         }
@@ -135,7 +137,7 @@ async fn collect(mut body: Body) -> Result<Bytes, Refused> {
     let mut only = Bytes::new();
     let mut size = 0_u64;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else {
+        let Ok(data) = frame.map_err(|error| Refused::of_body(&error))?.into_data() else {
             continue;
         };
         size += data.len() as u64;
@@ -280,6 +282,7 @@ fn trace(sent: Option<&str>, clock: &dyn Clock, random: &[u8]) -> String {
 enum Refused {
     TooLarge,
     Broken,
+    NoRoom,
     Throttled { reason: &'static str },
     Stopping,
     Missing,
@@ -308,6 +311,15 @@ impl Refused {
                     Self::Fault
                 }
             },
+        }
+    }
+
+    /// What becomes of a request whose body ended early. The listener says by a busy resource
+    /// that others take all the room.
+    fn of_body(error: &BodyError) -> Self {
+        match error.downcast_ref::<std::io::Error>() {
+            Some(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Self::NoRoom,
+            _ => Self::Broken,
         }
     }
 
@@ -343,16 +355,8 @@ impl Refused {
                 set(response.headers_mut(), header::RETRY_AFTER, "1");
                 response
             }
-            Self::Stopping => {
-                let text = r#"{"Message":"the platform is stopping; try again"}"#;
-                let mut response = error(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "ServiceUnavailableException",
-                    text,
-                );
-                set(response.headers_mut(), header::RETRY_AFTER, "1");
-                response
-            }
+            Self::NoRoom => unavailable("too many request bodies are on their way; try again"),
+            Self::Stopping => unavailable("the platform is stopping; try again"),
             Self::Missing => unknown(),
             Self::Denied => {
                 let text = r#"{"Message":"Forbidden"}"#;
@@ -379,6 +383,16 @@ fn reason_code(reason: ThrottleReason) -> &'static str {
             "FunctionInvocationRateLimitExceeded"
         }
     }
+}
+
+fn unavailable(message: &str) -> Response<Body> {
+    let mut response = error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "ServiceUnavailableException",
+        format!("{{\"Message\":\"{message}\"}}"),
+    );
+    set(response.headers_mut(), header::RETRY_AFTER, "1");
+    response
 }
 
 fn unknown() -> Response<Body> {

@@ -221,6 +221,19 @@ async fn payloads_have_limits_by_kind() {
 }
 
 #[tokio::test]
+async fn a_payload_that_there_is_no_room_for_is_throttled() {
+    let fixture = deployed(echo).await;
+    let frames = futures_util::stream::once(async {
+        let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+        Err::<http_body::Frame<bytes::Bytes>, crate::BodyError>(busy.into())
+    });
+    let body = http_body_util::StreamBody::new(Box::pin(frames)).boxed();
+    let request = invoke("hello").body(body).unwrap();
+    let response = door(&fixture).handle(request).await;
+    assert_eq!(response.status(), http::StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
 async fn throttles_say_which_limit() {
     let fixture = Fixture::new(echo).await;
     let closed = engine::verb::Deployment {

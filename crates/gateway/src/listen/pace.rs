@@ -14,6 +14,7 @@ use store::Clock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
+use super::bodies::Share;
 use crate::BodyError;
 
 /// Why a body was cut off.
@@ -23,6 +24,8 @@ enum Cut {
     TooLarge(u64),
     #[error("the body came too slowly")]
     TooSlow,
+    #[error("too many request bodies are on their way")]
+    NoRoom,
 }
 
 /// An alarm that is set only while something is waited for. The lock is never contended: it
@@ -66,6 +69,7 @@ impl Alarm {
 /// A request's body that must come at a least rate and within a size.
 pub(super) struct PacedBody {
     inner: Incoming,
+    share: Share,
     alarm: Alarm,
     began: Duration,
     received: u64,
@@ -75,9 +79,15 @@ pub(super) struct PacedBody {
 }
 
 impl PacedBody {
-    pub(super) fn new(inner: Incoming, limits: &Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        share: Share,
+        limits: &Limits,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             inner,
+            share,
             began: clock.monotonic(),
             alarm: Alarm::new(clock),
             received: 0,
@@ -111,9 +121,15 @@ impl Body for PacedBody {
                 return Poll::Ready(None);
             };
             let frame = frame?;
-            this.received += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            let came = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            this.received += came;
             if this.received > this.bytes_max {
                 return Poll::Ready(Some(Err(Cut::TooLarge(this.bytes_max).into())));
+            }
+            if !this.share.grow(came) {
+                // A kind that every door can tell, whatever it knows of this server.
+                let busy = io::Error::new(io::ErrorKind::ResourceBusy, Cut::NoRoom);
+                return Poll::Ready(Some(Err(busy.into())));
             }
             return Poll::Ready(Some(Ok(frame)));
         }

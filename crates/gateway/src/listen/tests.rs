@@ -182,6 +182,32 @@ async fn bodies_must_fit_and_come_in_time() {
 }
 
 #[tokio::test]
+async fn bodies_on_their_way_have_limits_together() {
+    let none = Limits {
+        bodies_max: 0,
+        ..Limits::default()
+    };
+    let small = format!("POST / HTTP/1.1\r\n{CLOSE}content-length: 1\r\n\r\n1");
+    check(none.clone(), &small, "503 Service Unavailable").await;
+    check(none, &format!("POST / HTTP/1.1\r\n{CLOSE}\r\n"), "200 OK").await;
+    let limits = || Limits {
+        bodies_bytes_max: 10,
+        ..Limits::default()
+    };
+    let announced = format!("POST / HTTP/1.1\r\n{CLOSE}content-length: 11\r\n\r\n");
+    check(limits(), &announced, "503 Service Unavailable").await;
+    let chunked = format!(
+        "POST / HTTP/1.1\r\n{CLOSE}transfer-encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n"
+    );
+    check(limits(), &chunked, "cut: too many request bodies").await;
+    // What bodies took is given back: here are three of seven bytes, one after the other.
+    let first = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 7\r\n\r\n1234567";
+    let last = format!("POST / HTTP/1.1\r\n{CLOSE}content-length: 7\r\n\r\n1234567");
+    let answer = exchange(limits(), format!("{first}{first}{last}").as_bytes()).await;
+    assert_eq!(answer.matches("7 bytes").count(), 3, "{answer}");
+}
+
+#[tokio::test]
 async fn connections_beyond_the_cap_are_told_so() {
     let limits = Limits {
         connections_max: 0,

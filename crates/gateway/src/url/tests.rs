@@ -194,6 +194,23 @@ async fn large_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_there_is_no_room_for_is_worth_another_try() {
+    let fixture = Fixture::new(echo).await;
+    let id = fixture.deploy(fixture.deployment()).await;
+    let urls = FunctionUrls::new(fixture.engine.clone(), fixture.clock.clone());
+    let frames = futures_util::stream::once(async {
+        let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+        Err::<http_body::Frame<Bytes>, BodyError>(busy.into())
+    });
+    let body = http_body_util::StreamBody::new(Box::pin(frames)).boxed();
+    let response = urls
+        .handle(&id, Request::post("/").body(body).unwrap())
+        .await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+}
+
+#[tokio::test]
 async fn preflights_do_not_reach_the_function() {
     fn fail(_: &engine::port::Call) -> (End, String) {
         (End::Failed, "{}".into())

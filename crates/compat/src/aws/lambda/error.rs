@@ -222,7 +222,8 @@ impl Refusal {
         Self::new(Kind::AccessDenied, message)
     }
 
-    fn throttled(reason: &'static str) -> Self {
+    /// A call for which there is no room now; `reason` is the service's word for it.
+    pub(super) fn throttled(reason: &'static str) -> Self {
         Self {
             reason: Some(reason),
             retry_after_s: Some(1),

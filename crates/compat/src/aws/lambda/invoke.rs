@@ -174,6 +174,7 @@ async fn payload(body: Body, when: When) -> Result<Bytes, Refusal> {
             Uncollected::TooLarge { size } => {
                 Refusal::too_large(size, when.name(), when.bytes_max())
             }
+            Uncollected::NoRoom => Refusal::throttled("ConcurrentInvocationLimitExceeded"),
             Uncollected::Broken(_) => not_json(&error),
         })?;
     if payload.is_empty() {
