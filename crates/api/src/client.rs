@@ -46,6 +46,15 @@ pub enum Error {
         /// Host and port.
         authority: String,
     },
+    /// What answers there is a function.
+    #[error(
+        "{authority} is a function's own port; the endpoint is the port of dayfly itself, 4566 \
+         where --port says nothing else"
+    )]
+    WrongPort {
+        /// Host and port.
+        authority: String,
+    },
     /// What was asked for is not there.
     #[error("{message}")]
     NotFound {
@@ -281,6 +290,11 @@ impl Client {
 
     async fn refusal(&self, response: Response<Incoming>) -> Error {
         let status = response.status();
+        if status == StatusCode::MISDIRECTED_REQUEST {
+            return Error::WrongPort {
+                authority: self.authority.clone(),
+            };
+        }
         let answer = match self.collect(response).await {
             Ok(answer) => answer,
             Err(error) => return error,

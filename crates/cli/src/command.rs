@@ -20,7 +20,9 @@ use crate::exit::{Code, Failure, OrExit as _};
 pub(crate) fn refused(error: Error) -> Failure {
     let code = match &error {
         Error::Endpoint { .. } | Error::Refused { .. } => Code::Usage,
-        Error::Unreachable { .. } | Error::Stopped { .. } => Code::Unreachable,
+        Error::Unreachable { .. } | Error::Stopped { .. } | Error::WrongPort { .. } => {
+            Code::Unreachable
+        }
         Error::NotFound { .. } => Code::NotFound,
         Error::Throttled { .. } => Code::Throttled,
         Error::Platform { .. } | Error::Answer { .. } => Code::Platform,

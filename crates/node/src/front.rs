@@ -32,6 +32,8 @@ enum Door {
     Control,
     /// AWS's control APIs.
     Aws,
+    /// Our control API, asked for at a function's port.
+    WrongPort,
     /// Nowhere.
     Unknown,
 }
@@ -53,7 +55,7 @@ impl Front {
             Door::Control | Door::Aws => guard::check(&parts, &self.allow_hosts),
             Door::FunctionUrl(url_id) => guard::check_name(&parts, Some(url_id), &self.allow_hosts),
             Door::Status => guard::check_name(&parts, None, &self.allow_hosts),
-            Door::Unknown => Ok(()),
+            Door::WrongPort | Door::Unknown => Ok(()),
         };
         if let Err(refusal) = checked {
             return plain(StatusCode::FORBIDDEN, &format!("{refusal}\n"));
@@ -63,6 +65,10 @@ impl Front {
             Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
             Door::Status | Door::Control => self.api.handle(request).await,
             Door::Aws => self.aws.handle(request).await,
+            Door::WrongPort => plain(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this is a function's own port; dayfly's API is at the port of dayfly itself\n",
+            ),
             Door::Unknown => plain(
                 StatusCode::NOT_FOUND,
                 "nothing answers here: function URLs have ports and host names of their own \
@@ -75,6 +81,10 @@ impl Front {
     fn door(&self, parts: &Parts) -> Door {
         let local = parts.extensions.get::<Peer>().map(|peer| peer.local.port());
         if let Some(url_id) = local.and_then(|port| self.ports.load().get(&port).cloned()) {
+            // Or a client with the wrong port would run the function with what it says to us.
+            if parts.uri.path().starts_with("/_dayfly/") {
+                return Door::WrongPort;
+            }
             return Door::FunctionUrl(url_id);
         }
         if let Some(url_id) = guard::host_of(parts).as_deref().and_then(id_of_host) {

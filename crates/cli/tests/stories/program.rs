@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::http::get;
 use crate::project::Project;
+use crate::test_node::TestNode;
 
 /// `dayfly dev --json` on a free port, killed when dropped.
 struct Dev {
@@ -160,6 +161,16 @@ fn a_killed_daemon_leaves_nothing_and_starts_again_with_everything() {
     let dev = Dev::start(project.path());
     let answer = output(&["invoke", "f", "--endpoint", &dev.origin]);
     assert!(answer.status.success(), "{}", stderr(&answer));
+}
+
+#[test]
+fn a_functions_own_port_is_no_endpoint() {
+    let node = TestNode::with(&marked("dayfly-story-port"));
+    let answer = output(&["invoke", "f", "--endpoint", &node.url("f")]);
+    assert_eq!(answer.status.code(), Some(4), "{}", stderr(&answer));
+    assert!(stderr(&answer).contains("a function's own port"));
+    let instances = get(&format!("{}/_dayfly/v1/instances", node.origin)).send();
+    assert_eq!(instances.json(), serde_json::json!([]), "it did not run");
 }
 
 #[test]

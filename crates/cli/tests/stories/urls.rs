@@ -90,3 +90,17 @@ fn requests_and_answers_have_lambdas_shapes() {
     let large = post(&format!("{url}?answer=same"), vec![b'x'; 7 << 20]).send();
     assert_eq!(large.status, 413);
 }
+
+#[test]
+fn pages_whose_name_was_rebound_reach_nothing() {
+    let project = Project::new(&[("echo/app.py", ECHO)]);
+    let node = TestNode::with(&project);
+    let metrics = format!("{}/metrics", node.origin);
+    for url in [node.url("echo"), metrics] {
+        let rebound = get(&url).header("Host", "evil.example").send();
+        assert_eq!(rebound.status, 403, "{url}");
+        assert!(rebound.text().contains("--allow-host evil.example"));
+        let known = get(&url).header("Host", "localhost").send();
+        assert_eq!(known.status, 200, "{url}");
+    }
+}
