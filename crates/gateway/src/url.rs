@@ -240,40 +240,18 @@ impl Ids {
     fn new(clock: &dyn Clock, sent: Option<&HeaderValue>) -> Self {
         let mut random = [0; 36];
         clock.random(&mut random);
-        let mut id = [0; 16];
+        let (mut id, mut trace) = ([0; 16], [0; 20]);
         id.copy_from_slice(&random[..16]);
+        trace.copy_from_slice(&random[16..]);
         let sent = sent.and_then(|value| value.to_str().ok());
         Self {
             invocation: InvocationId::from_random(id),
-            trace: trace(sent, clock, &random[16..]),
+            trace: model::trace::carry(sent, clock.now_ms(), || trace),
         }
     }
 
     fn trace_root(&self) -> &str {
-        self.trace.split(';').next().unwrap_or_default()
-    }
-}
-
-/// The trace that was sent along, where it has a root; else one that begins here.
-fn trace(sent: Option<&str>, clock: &dyn Clock, random: &[u8]) -> String {
-    let (root, parent) = random.split_at(random.len().min(12));
-    match sent {
-        Some(sent) if sent.starts_with("Root=") && sent.len() <= 256 => {
-            let mut trace = sent.to_owned();
-            if !sent.contains("Parent=") {
-                let _ = write!(trace, ";Parent={}", model::id::hex(parent));
-            }
-            if !sent.contains("Sampled=") {
-                trace.push_str(";Sampled=0");
-            }
-            trace
-        }
-        _ => format!(
-            "Root=1-{:08x}-{};Parent={};Sampled=0",
-            clock.now_ms() / 1000,
-            model::id::hex(root),
-            model::id::hex(parent)
-        ),
+        model::trace::root(&self.trace)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod metering;
 pub mod principal;
 pub mod retry;
 pub mod runtime;
+pub mod trace;
 
 pub use fault::Fault;
 pub use function::{

@@ -100,20 +100,11 @@ impl Aws {
 
     /// The trace that was sent along, else one that begins here.
     fn trace(&self, ask: &Ask<'_>) -> String {
-        match ask.header(TRACE_ID.as_str()) {
-            Some(sent) if sent.starts_with("Root=") && sent.len() <= 256 => sent.to_owned(),
-            _ => {
-                let mut random = [0; 20];
-                self.clock.random(&mut random);
-                let (root, parent) = random.split_at(12);
-                format!(
-                    "Root=1-{:08x}-{};Parent={};Sampled=0",
-                    self.clock.now_ms() / 1000,
-                    model::id::hex(root),
-                    model::id::hex(parent)
-                )
-            }
-        }
+        model::trace::carry(ask.header(TRACE_ID.as_str()), self.clock.now_ms(), || {
+            let mut random = [0; 20];
+            self.clock.random(&mut random);
+            random
+        })
     }
 }
 
