@@ -57,8 +57,17 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
 /// process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    /// Closed on drop, which gives the lock up.
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Gives the lock up. Closing alone would not, while a child that was just forked has yet to
+    /// become another program: until then it holds the file too.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, "give a folder up");
+        }
+    }
 }
 
 impl Lock {
@@ -73,7 +82,7 @@ impl Lock {
             .open(&path);
         let file = file.map_err(|error| failed("open", &path, &error))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(Errno::WOULDBLOCK) => Err(Error::InUse {
                 path: folder.to_owned(),
             }),
