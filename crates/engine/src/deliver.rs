@@ -1,6 +1,9 @@
 //! Delivers accepted events: leases them, runs them like any invocation, and writes down what
 //! became of each. `model::retry` decides; this applies it, in one transaction.
 
+mod under_way;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use store::{Expect, Lease, Op, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub(crate) use self::under_way::UnderWay;
+
+use self::under_way::Held;
 use crate::event::{self, Envelope, QUEUE};
 use crate::record::{self, DEAD_LETTERS, EventState, INVOCATIONS, InvocationRecord};
 use crate::verb::Invoke;
@@ -84,6 +90,11 @@ impl Shared {
                 return Ok(due_ms.map(|due_ms| Duration::from_millis(left(due_ms))));
             }
             for lease in leases {
+                // One whose lease ran out while it runs here: the wall clock was set, or the
+                // machine slept. It goes on under the new lease.
+                let Some(under_way) = self.events.under_way.begin(&lease) else {
+                    continue;
+                };
                 // There is a place for each: only this loop takes any.
                 let Ok(place) = Arc::clone(places).acquire_owned().await else {
                     break;
@@ -91,18 +102,34 @@ impl Shared {
                 let delivery = Delivery {
                     shared: Arc::clone(self),
                     lease,
+                    under_way,
                 };
                 self.instances.handle.spawn(delivery.run(place));
             }
         }
         Ok(None)
     }
+
+    /// Returns an event that was leased just as its delivery ended.
+    async fn give_back(&self, id: &str, epoch: u64) -> Result<(), Error> {
+        let release = Op::Release {
+            queue: QUEUE.to_owned(),
+            id: id.to_owned(),
+            epoch,
+            due_ms: self.clock.now_ms(),
+            body: None,
+        };
+        self.store.commit(Transaction::of(release)).await?;
+        Ok(())
+    }
 }
 
 /// One attempt at one event.
 struct Delivery {
     shared: Arc<Shared>,
+    /// As it was when the delivery began; see `under_way` for what became of it.
     lease: Lease,
+    under_way: Held,
 }
 
 /// How an attempt ended.
@@ -119,15 +146,29 @@ enum Tried {
 
 impl Delivery {
     async fn run(self, place: OwnedSemaphorePermit) {
-        if let Err(error) = self.deliver().await {
+        let delivered = self.deliver().await;
+        let Self {
+            shared,
+            lease: Lease { id, .. },
+            under_way,
+        } = self;
+        let given_back = match delivered {
+            Ok(epoch) => match under_way.end(epoch) {
+                Some(epoch) => shared.give_back(&id, epoch).await,
+                None => Ok(()),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = given_back {
             // The lease runs out, and the event is tried again.
-            tracing::error!(%error, event = %self.lease.id, "deliver an event");
+            tracing::error!(%error, event = %id, "deliver an event");
         }
         drop(place);
-        self.shared.events.wake.notify_one();
+        shared.events.wake.notify_one();
     }
 
-    async fn deliver(&self) -> Result<(), Error> {
+    /// Answers the epoch under which its end was written down.
+    async fn deliver(&self) -> Result<u64, Error> {
         let shared = &self.shared;
         let (envelope, payload) = Envelope::open(&self.lease.id, &self.lease.body)?;
         let Some(found) = shared.store.get(INVOCATIONS, &self.lease.id).await? else {
@@ -155,10 +196,37 @@ impl Delivery {
         };
         let next = self.decide(&mut event, tried);
         let letter = || DeadLetter::new(&id, &event, &envelope, &payload);
-        let transaction = self.application(&id, next, &event, letter)?;
-        shared.store.commit(transaction).await?;
+        let application = |epoch| self.application(&id, next, &event, letter, epoch);
+        let epoch = self.conclude(application).await?;
         self.count(event.state);
-        Ok(())
+        Ok(epoch)
+    }
+
+    /// Makes a decision true. Answers the epoch under which it did. Where the store cannot now, it is asked again: the event has run,
+    /// and to forget that would be to run it once more.
+    async fn conclude(
+        &self,
+        application: impl Fn(u64) -> Result<Transaction, Error>,
+    ) -> Result<u64, Error> {
+        let mut conflicts = 0;
+        loop {
+            let epoch = self.under_way.epoch();
+            let error = match self.shared.store.commit(application(epoch)?).await {
+                Ok(_) => return Ok(epoch),
+                Err(error) => error,
+            };
+            match &error {
+                store::Error::Broken { .. } => return Err(error.into()),
+                // Leased anew in between, by the loop that knows that it runs here.
+                store::Error::Conflict { .. } if self.under_way.epoch() != epoch => continue,
+                store::Error::Conflict { .. } if conflicts > 0 => return Err(error.into()),
+                store::Error::Conflict { .. } => conflicts += 1,
+                _ if self.shared.in_flight.is_stopping() => return Err(error.into()),
+                _ => {}
+            }
+            tracing::warn!(%error, event = %self.lease.id, "write down the end of an event");
+            self.shared.clock.sleep(STORE_RETRY).await;
+        }
     }
 
     fn id(&self) -> Result<InvocationId, Error> {
@@ -196,11 +264,18 @@ impl Delivery {
             Ok(running) => running,
             Err(error) => return tried(Err(error)),
         };
+        // Side by side: a store that is slow to extend the lease holds up no function.
+        let ended = tokio::select! {
+            ended = &mut running => ended,
+            never = self.keep_lease() => match never {},
+        };
+        self.unless_cut_off(tried(ended))
+    }
+
+    async fn keep_lease(&self) -> Infallible {
         loop {
-            tokio::select! {
-                ended = &mut running => return self.unless_cut_off(tried(ended)),
-                () = self.shared.clock.sleep(EXTEND_EVERY) => self.extend().await,
-            }
+            self.shared.clock.sleep(EXTEND_EVERY).await;
+            self.extend().await;
         }
     }
 
@@ -219,7 +294,7 @@ impl Delivery {
         let extend = Op::Extend {
             queue: QUEUE.to_owned(),
             id: self.lease.id.clone(),
-            epoch: self.lease.epoch,
+            epoch: self.under_way.epoch(),
             until_ms: self.shared.clock.now_ms().saturating_add(lease),
         };
         if let Err(error) = self.shared.store.commit(Transaction::of(extend)).await {
@@ -231,10 +306,11 @@ impl Delivery {
     /// Counts the attempt in the event's record and decides what is next.
     fn decide(&self, event: &mut InvocationRecord, tried: Tried) -> Decision {
         let now_ms = self.shared.clock.now_ms();
+        let leased = self.under_way.attempt();
         // Looking at its age is no attempt.
         event.attempts = match tried {
-            Tried::TooOld => self.lease.attempt.saturating_sub(1).max(event.attempts),
-            _ => self.lease.attempt.max(event.attempts.saturating_add(1)),
+            Tried::TooOld => leased.saturating_sub(1).max(event.attempts),
+            _ => leased.max(event.attempts.saturating_add(1)),
         };
         let (attempt, reason) = match tried {
             Tried::Attempt(attempt, reason) => (attempt, reason),
@@ -293,8 +369,9 @@ impl Delivery {
         decision: Decision,
         event: &InvocationRecord,
         letter: impl FnOnce() -> DeadLetter,
+        epoch: u64,
     ) -> Result<Transaction, Error> {
-        let (queue, key, epoch) = (QUEUE.to_owned(), id.to_string(), self.lease.epoch);
+        let (queue, key) = (QUEUE.to_owned(), id.to_string());
         let put = Op::Put {
             collection: INVOCATIONS,
             value: record::write(&key, event)?,
@@ -351,6 +428,7 @@ impl Delivery {
 }
 
 /// What is done with an event after an attempt.
+#[derive(Clone, Copy)]
 enum Decision {
     Done,
     Again { due_ms: u64 },

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::{Expect, Op, Transaction};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::deliver::UnderWay;
 use crate::error::ThrottleReason;
 use crate::invoke::{authorize, check_size};
 use crate::record::{self, EventState, InvocationRecord};
@@ -29,6 +30,7 @@ pub(crate) struct Events {
     pub(crate) wake: Notify,
     /// Events that are accepted and have no end yet.
     pub(crate) waiting: AtomicU64,
+    pub(crate) under_way: UnderWay,
     /// A permit for each delivery that may be under way.
     pub(crate) places: Arc<Semaphore>,
 }
@@ -38,6 +40,7 @@ impl Default for Events {
         Self {
             wake: Notify::new(),
             waiting: AtomicU64::new(0),
+            under_way: UnderWay::default(),
             places: Arc::new(Semaphore::new(DELIVERIES_MAX as usize)),
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct ManualClock {
 #[derive(Debug)]
 struct State {
     now: Duration,
+    /// How far the wall clock was set ahead.
+    ahead: Duration,
     sleepers: BTreeMap<(Duration, u64), oneshot::Sender<()>>,
     sequence: u64,
     random: u64,
@@ -33,6 +35,7 @@ impl ManualClock {
         Self {
             state: Mutex::new(State {
                 now,
+                ahead: Duration::ZERO,
                 sleepers,
                 sequence: 0,
                 random,
@@ -64,6 +67,11 @@ impl ManualClock {
         settle().await;
     }
 
+    /// Sets the wall clock ahead, as does a machine that wakes up: no other time passes.
+    pub(crate) fn set_ahead(&self, by: Duration) {
+        self.state.lock().ahead += by;
+    }
+
     pub(crate) fn next_u64(&self) -> u64 {
         let mut state = self.state.lock();
         state.random ^= state.random << 13;
@@ -82,7 +90,8 @@ pub(crate) async fn settle() {
 
 impl Clock for ManualClock {
     fn now_us(&self) -> u64 {
-        BEGIN_US + u64::try_from(self.monotonic().as_micros()).unwrap()
+        let state = self.state.lock();
+        BEGIN_US + u64::try_from((state.now + state.ahead).as_micros()).unwrap()
     }
 
     fn monotonic(&self) -> Duration {

@@ -247,6 +247,61 @@ fn a_long_delivery_keeps_its_event() {
 }
 
 #[test]
+fn an_event_that_runs_here_is_not_begun_again_when_the_clock_is_set() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "hold").await;
+        world.clock.set_ahead(Duration::from_secs(600));
+        let other = submit(&world, "{}").await;
+        assert_eq!(state(&world, &other).await, (EventState::Succeeded, 1));
+        assert_eq!(world.runtime.held_calls().len(), 1, "leased anew, run once");
+        world.clock.advance(Duration::from_secs(60)).await;
+        world.release_all().await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 2));
+        world.clock.advance(Duration::from_secs(60)).await;
+        assert_eq!(world.engine().stats().events_succeeded, 2);
+        assert_eq!(world.runtime.held_calls().len(), 0);
+    });
+}
+
+#[test]
+fn a_slow_store_holds_up_no_event_that_has_ended() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "hold").await;
+        world.store.hold_answers(true);
+        world.clock.advance(Duration::from_secs(10)).await;
+        assert_eq!(world.store.held(), 1, "the lease is being kept");
+        world.release_all().await;
+        assert_eq!(world.store.held(), 2, "the end is being written");
+        world.store.hold_answers(false);
+        settle().await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+    });
+}
+
+#[test]
+fn the_end_of_an_event_is_written_down_once_there_is_room() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let id = submit(&world, "hold").await;
+        world.store.refuse(100);
+        world.release_all().await;
+        world.clock.advance(Duration::from_secs(60)).await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 0));
+        world.store.refuse(0);
+        world.clock.advance(Duration::from_secs(60)).await;
+        let (end, _) = state(&world, &id).await;
+        assert_eq!(end, EventState::Succeeded);
+        assert_eq!(world.runtime.held_calls().len(), 0, "and not run again");
+        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+    });
+}
+
+#[test]
 fn events_of_a_removed_function_become_dead_letters() {
     let world = World::new();
     world.run(async {

@@ -1,4 +1,5 @@
-//! A memory store that a test can hold up: what it keeps is kept at once, and the answer waits.
+//! A memory store that a test can hold up, where what is kept is kept at once and the answer
+//! waits, or have fail.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub(crate) struct Shelf {
     /// Whether answers to commits wait for the test.
     hold: watch::Sender<bool>,
     held: AtomicUsize,
+    /// Commits that are yet to fail.
+    refusals: AtomicUsize,
 }
 
 impl Default for Shelf {
@@ -21,6 +24,7 @@ impl Default for Shelf {
             kept: Memory::new(),
             hold: watch::Sender::new(false),
             held: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
         }
     }
 }
@@ -29,6 +33,11 @@ impl Shelf {
     /// Has commits take effect and not answer, until this is called with false.
     pub(crate) fn hold_answers(&self, hold: bool) {
         self.hold.send_replace(hold);
+    }
+
+    /// Has this many commits fail for want of room.
+    pub(crate) fn refuse(&self, commits: usize) {
+        self.refusals.store(commits, Ordering::SeqCst);
     }
 
     /// Commits that took effect and have not answered.
@@ -58,6 +67,14 @@ impl Store for Shelf {
 
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<u64>, Error>> {
         Box::pin(async move {
+            let less = |left: usize| left.checked_sub(1);
+            let refused = self
+                .refusals
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+            if refused.is_ok() {
+                let path = "shelf".into();
+                return Err(Error::Full { path });
+            }
             let committed = self.kept.commit(transaction).await;
             let mut hold = self.hold.subscribe();
             if *hold.borrow() {
