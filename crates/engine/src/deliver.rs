@@ -1,6 +1,7 @@
 //! Delivers accepted events: leases them, runs them like any invocation, and writes down what
 //! became of each. `model::retry` decides; this applies it, in one transaction.
 
+mod dead_letter;
 mod under_way;
 
 use std::convert::Infallible;
@@ -11,10 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::retry::{self, Attempt, Next, Policy};
 use model::{End, Execution, Fault, FunctionRef, InvocationId, Principal};
-use serde::{Deserialize, Serialize};
 use store::{Expect, Lease, Op, Transaction};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub(crate) use self::dead_letter::DeadLetter;
 pub(crate) use self::under_way::UnderWay;
 
 use self::under_way::Held;
@@ -34,23 +35,6 @@ const LOST_MAX: u32 = 3;
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Length of a reason that is kept, in bytes.
 const REASON_BYTES_MAX: usize = 1024;
-
-/// An event that was given up, whole.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DeadLetter {
-    pub(crate) id: InvocationId,
-    pub(crate) event: InvocationRecord,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) trace: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) client_context: Option<String>,
-    /// The payload, where it is text; it always is where it is JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) payload: Option<String>,
-    /// Its hexadecimal digits, where it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) payload_hex: Option<String>,
-}
 
 /// Delivers events until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
@@ -169,41 +153,65 @@ impl Delivery {
 
     /// Answers the epoch under which its end was written down.
     async fn deliver(&self) -> Result<u64, Error> {
-        let shared = &self.shared;
-        let (envelope, payload) = Envelope::open(&self.lease.id, &self.lease.body)?;
-        let Some(found) = shared.store.get(INVOCATIONS, &self.lease.id).await? else {
-            let detail = "its event has no record".to_owned();
-            return Err(Error::UnknownForm {
-                key: format!("{QUEUE}/{}", self.lease.id),
-                detail,
-            });
+        let (mut event, (envelope, payload)) = match (self.record().await?, self.opened()) {
+            (Ok(event), Ok(opened)) => (event, opened),
+            (event, opened) => return self.set_apart(event, opened).await,
         };
-        let mut event: InvocationRecord = record::read(&found.key, &found.value)?;
-        let id = self.id()?;
-        let target = event::target(&envelope.function, envelope.qualifier.as_ref())?;
+        let target = event::target(&envelope.function, envelope.qualifier.as_ref());
         let lost = self
             .lease
             .attempt
             .saturating_sub(1)
             .saturating_sub(event.attempts);
-        let age = event.age(shared.clock.now_ms());
+        let age = event.age(self.shared.clock.now_ms());
         let tried = if retry::is_expired(Policy::default(), age) {
             Tried::TooOld
         } else if lost > LOST_MAX {
             Tried::Impossible(format!("the platform ended during {lost} attempts at it"))
         } else {
-            self.attempt(&id, target, &envelope, payload.clone()).await
+            match self.id().and_then(|id| Ok((id, target?))) {
+                Ok((id, target)) => self.attempt(id, target, &envelope, payload.clone()).await,
+                Err(error) => Tried::Impossible(error.to_string()),
+            }
         };
         let next = self.decide(&mut event, tried);
-        let letter = || DeadLetter::new(&id, &event, &envelope, &payload);
-        let application = |epoch| self.application(&id, next, &event, letter, epoch);
+        let letter = || DeadLetter::new(&self.lease.id, &event, &envelope, &payload);
+        let application = |epoch| self.application(next, &event, letter, epoch);
         let epoch = self.conclude(application).await?;
         self.count(event.state);
         Ok(epoch)
     }
 
-    /// Makes a decision true. Answers the epoch under which it did. Where the store cannot now, it is asked again: the event has run,
-    /// and to forget that would be to run it once more.
+    /// What is kept of the event beside the message, or why that cannot be told.
+    async fn record(&self) -> Result<Result<InvocationRecord, Error>, Error> {
+        let id = &self.lease.id;
+        let found = match self.shared.store.get(INVOCATIONS, id).await {
+            Err(damaged @ store::Error::Damaged { .. }) => return Ok(Err(damaged.into())),
+            found => found?,
+        };
+        Ok(match found {
+            Some(found) => record::read(&found.key, &found.value),
+            None => Err(self.unknown("its event has no record".to_owned())),
+        })
+    }
+
+    /// The message, or why it cannot be read.
+    fn opened(&self) -> Result<(Envelope, Bytes), Error> {
+        match &self.lease.damage {
+            Some(damage) => Err(self.unknown(damage.clone())),
+            None => Envelope::open(&self.lease.id, &self.lease.body),
+        }
+    }
+
+    fn unknown(&self, detail: String) -> Error {
+        Error::UnknownForm {
+            key: format!("{QUEUE}/{}", self.lease.id),
+            detail,
+        }
+    }
+
+    /// Makes a decision true. Answers the epoch under which it did. Where the store cannot now,
+    /// it is asked again: the event has run, and to forget that would be to run it once more.
     async fn conclude(
         &self,
         application: impl Fn(u64) -> Result<Transaction, Error>,
@@ -230,19 +238,14 @@ impl Delivery {
     }
 
     fn id(&self) -> Result<InvocationId, Error> {
-        self.lease
-            .id
-            .parse()
-            .map_err(|error: model::InvalidName| Error::UnknownForm {
-                key: format!("{QUEUE}/{}", self.lease.id),
-                detail: error.to_string(),
-            })
+        let id = self.lease.id.parse();
+        id.map_err(|error: model::InvalidName| self.unknown(error.to_string()))
     }
 
     /// Runs the event, and keeps its lease while that takes.
     async fn attempt(
         &self,
-        id: &InvocationId,
+        id: InvocationId,
         target: FunctionRef,
         envelope: &Envelope,
         payload: Bytes,
@@ -253,7 +256,7 @@ impl Delivery {
                 principal: Principal::Platform,
                 public_url: false,
                 target,
-                id: Some(id.clone()),
+                id: Some(id),
                 payload,
                 trace: envelope.trace.clone(),
                 client_context: envelope.client_context.clone(),
@@ -365,13 +368,12 @@ impl Delivery {
     /// The one transaction that makes the decision true.
     fn application(
         &self,
-        id: &InvocationId,
         decision: Decision,
         event: &InvocationRecord,
         letter: impl FnOnce() -> DeadLetter,
         epoch: u64,
     ) -> Result<Transaction, Error> {
-        let (queue, key) = (QUEUE.to_owned(), id.to_string());
+        let (queue, key) = (QUEUE.to_owned(), self.lease.id.clone());
         let put = Op::Put {
             collection: INVOCATIONS,
             value: record::write(&key, event)?,
@@ -396,7 +398,7 @@ impl Delivery {
         .and(put);
         let mut letter_key = None;
         if matches!(decision, Decision::GiveUp) {
-            let key = record::dead_letter_key(&event.function, id);
+            let key = record::dead_letter_key(&event.function, &self.lease.id);
             transaction = transaction.and(Op::Put {
                 collection: DEAD_LETTERS,
                 value: record::write(&key, &letter())?,
@@ -406,7 +408,7 @@ impl Delivery {
             letter_key = Some(key);
         }
         let ended_ms = event.ended_ms.unwrap_or_default();
-        Ok(transaction.and(forget::later(id, letter_key, ended_ms)))
+        Ok(transaction.and(forget::later(&self.lease.id, letter_key, ended_ms)))
     }
 
     fn count(&self, state: EventState) {
@@ -477,24 +479,5 @@ impl InvocationRecord {
         self.state = state;
         self.ended_ms = Some(now_ms);
         self.reason = Some(reason);
-    }
-}
-
-impl DeadLetter {
-    fn new(
-        id: &InvocationId,
-        event: &InvocationRecord,
-        envelope: &Envelope,
-        payload: &Bytes,
-    ) -> Self {
-        let text = std::str::from_utf8(payload).ok().map(str::to_owned);
-        Self {
-            id: id.clone(),
-            event: event.clone(),
-            trace: envelope.trace.clone(),
-            client_context: envelope.client_context.clone(),
-            payload_hex: text.is_none().then(|| model::id::hex(payload)),
-            payload: text,
-        }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::InvocationId;
 use store::{Expect, Lease, Op, Transaction};
 
 use crate::record::{DEAD_LETTERS, INVOCATIONS};
@@ -23,11 +22,11 @@ const LEASE: Duration = Duration::from_secs(60);
 const STORE_RETRY: Duration = Duration::from_secs(60);
 
 /// The part of an event's last transaction that has it forgotten one day.
-pub(crate) fn later(id: &InvocationId, dead_letter: Option<String>, ended_ms: u64) -> Op {
+pub(crate) fn later(id: &str, dead_letter: Option<String>, ended_ms: u64) -> Op {
     let kept_ms = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
     Op::Enqueue {
         queue: QUEUE.to_owned(),
-        id: id.to_string(),
+        id: id.to_owned(),
         body: Bytes::from(dead_letter.unwrap_or_default()),
         due_ms: ended_ms.saturating_add(kept_ms),
         enqueued_at_ms: ended_ms,

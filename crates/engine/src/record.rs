@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{AliasName, Cors, FunctionConfig, FunctionId, InvocationId, VersionId};
+use model::{AliasName, Cors, FunctionConfig, FunctionId, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Record, Store};
@@ -136,8 +136,13 @@ pub(crate) fn version_key(id: &FunctionId, number: u64) -> String {
 }
 
 /// The key of a dead letter: a function's stand together.
-pub(crate) fn dead_letter_key(id: &FunctionId, invocation: &InvocationId) -> String {
+pub(crate) fn dead_letter_key(id: &FunctionId, invocation: &str) -> String {
     format!("{}/{invocation}", function_key(id))
+}
+
+/// The key of what is left of an event of which not even the function is known.
+pub(crate) fn unreadable_key(invocation: &str) -> String {
+    format!("unreadable/{invocation}")
 }
 
 /// A value's stored form.

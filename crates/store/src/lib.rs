@@ -43,8 +43,11 @@ pub struct Record {
 pub struct Lease {
     /// The message's id, unique within its queue.
     pub id: String,
-    /// What was enqueued or last rescheduled.
+    /// What was enqueued or last rescheduled; empty where that is damaged.
     pub body: Bytes,
+    /// What is wrong with the message, where its bytes are no longer those that were accepted.
+    /// All that is left to do is to settle it; what is left of it is kept aside.
+    pub damage: Option<String>,
     /// How often it has been leased, this time included.
     pub attempt: u32,
     /// Fences late results: only the holder of the newest epoch may settle the message.

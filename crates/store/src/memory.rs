@@ -378,6 +378,7 @@ impl State {
         let lease = Lease {
             id: id.clone(),
             body: message.body.clone(),
+            damage: None,
             attempt: message.attempt,
             epoch: message.epoch,
             enqueued_at_ms: message.enqueued_at_ms,

@@ -282,8 +282,9 @@ fn envelopes() {
 #[test]
 fn dead_letters() {
     let letter = DeadLetter {
-        id: InvocationId::from_random([0; 16]),
-        event: event(),
+        id: model::InvocationId::from_random([0; 16]).to_string(),
+        event: Some(event()),
+        unreadable: None,
         trace: None,
         client_context: None,
         payload: Some("{\"n\":1}".into()),

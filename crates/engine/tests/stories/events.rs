@@ -302,6 +302,50 @@ fn the_end_of_an_event_is_written_down_once_there_is_room() {
 }
 
 #[test]
+fn what_cannot_be_read_comes_to_an_end_with_a_reason() {
+    let world = World::with(1, |config| config.account_concurrency = 1);
+    world.run(async {
+        world.function("hello").await;
+        let busy = world.begin("hello", "hold").await;
+        let (damaged, whole) = (submit(&world, "{}").await, submit(&world, "{}").await);
+        world.store.damage("events", damaged.as_str());
+        world.store.forget("invocations", whole.as_str()).await;
+        let body = bytes::Bytes::from_static(b"no event at all");
+        let stray = store::Op::Enqueue {
+            queue: "events".into(),
+            id: "stray".into(),
+            body,
+            due_ms: 0,
+            enqueued_at_ms: 0,
+        };
+        let stray = store::Transaction::of(stray);
+        world.store.commit(stray).await.unwrap();
+        world.clock.advance(Duration::from_secs(2)).await;
+
+        for id in [&damaged, &whole] {
+            let view = world.engine().event(&owner(), id).await.unwrap().unwrap();
+            assert_eq!(view.state, EventState::DeadLettered);
+        }
+        let view = world.engine().event(&owner(), &damaged).await.unwrap();
+        assert!(view.unwrap().reason.unwrap().contains("a bit is wrong"));
+        let view = world.engine().event(&owner(), &whole).await.unwrap();
+        assert!(view.unwrap().reason.unwrap().contains("no record"));
+        let letters = dead_letters(&world).await;
+        assert_eq!(letters.len(), 3);
+        assert!(letters[2].contains("no event at all"), "{letters:?}");
+        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        assert_eq!(world.engine().stats().events_dead, 3);
+        world.release_all().await;
+        busy.await.unwrap().unwrap();
+        world
+            .clock
+            .advance(Duration::from_secs(15 * 24 * 60 * 60))
+            .await;
+        assert!(dead_letters(&world).await.is_empty(), "forgotten");
+    });
+}
+
+#[test]
 fn events_of_a_removed_function_become_dead_letters() {
     let world = World::new();
     world.run(async {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use store::{Error, Lease, Memory, Record, Store, Transaction};
+use parking_lot::Mutex;
+use store::{Error, Expect, Lease, Memory, Op, Record, Store, Transaction};
 use tokio::sync::watch;
 
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Shelf {
     held: AtomicUsize,
     /// Commits that are yet to fail.
     refusals: AtomicUsize,
+    /// Queue and id of the message whose bytes are no longer what was accepted.
+    damaged: Mutex<Option<(String, String)>>,
 }
 
 impl Default for Shelf {
@@ -25,6 +28,7 @@ impl Default for Shelf {
             hold: watch::Sender::new(false),
             held: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
+            damaged: Mutex::default(),
         }
     }
 }
@@ -38,6 +42,21 @@ impl Shelf {
     /// Has this many commits fail for want of room.
     pub(crate) fn refuse(&self, commits: usize) {
         self.refusals.store(commits, Ordering::SeqCst);
+    }
+
+    /// Has a bit of a message be wrong from now on.
+    pub(crate) fn damage(&self, queue: &str, id: &str) {
+        *self.damaged.lock() = Some((queue.to_owned(), id.to_owned()));
+    }
+
+    /// Loses a record.
+    pub(crate) async fn forget(&self, collection: &'static str, key: &str) {
+        let delete = Op::Delete {
+            collection,
+            key: key.to_owned(),
+            expect: Expect::Present,
+        };
+        self.kept.commit(Transaction::of(delete)).await.unwrap();
     }
 
     /// Commits that took effect and have not answered.
@@ -93,7 +112,19 @@ impl Store for Shelf {
         lease: Duration,
         count: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, Error>> {
-        self.kept.lease(queue, now_ms, lease, count)
+        Box::pin(async move {
+            let mut leases = self.kept.lease(queue, now_ms, lease, count).await?;
+            let damaged = self.damaged.lock().clone();
+            let harmed = |lease: &&mut Lease| {
+                let is = |(of, id): &(String, String)| of == queue && *id == lease.id;
+                damaged.as_ref().is_some_and(is)
+            };
+            if let Some(lease) = leases.iter_mut().find(harmed) {
+                lease.body.clear();
+                lease.damage = Some("a bit is wrong".to_owned());
+            }
+            Ok(leases)
+        })
     }
 
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {

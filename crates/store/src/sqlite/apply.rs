@@ -103,7 +103,7 @@ impl<'a> Batch<'a> {
             Op::Settle { queue, id, epoch } => {
                 let message = self.held(index, queue, id, *epoch)?;
                 self.remove(queue, &message)?;
-                self.remove_body(message.sequence)?;
+                self.remove_body(queue, &message)?;
                 Ok(0)
             }
             Op::Release {
@@ -220,8 +220,8 @@ impl<'a> Batch<'a> {
         Ok(0)
     }
 
-    /// Lends out what is due. A message that is not what was accepted is set apart, so that it
-    /// neither runs nor stands in the way of the others.
+    /// Lends out what is due. A message that is not what was accepted is lent without its body,
+    /// so that it does not run, and comes to an end all the same.
     pub(super) fn lease(
         &mut self,
         queue: &str,
@@ -233,10 +233,12 @@ impl<'a> Batch<'a> {
         let due = self.due(queue, bound::ms(now_ms), count.min(bound::LEASES_MAX))?;
         let mut leases = Vec::with_capacity(due.len());
         for due in due {
-            if let Err(damage) = due.verify(queue) {
-                self.set_apart(queue, &due.message, &damage)?;
-                continue;
-            }
+            let damage = match (due.verify(queue), due.damage) {
+                // What was found once stays, though the row has a checksum of its own again.
+                (_, Some(known)) => Some(known),
+                (Err(damage), None) => Some(self.set_apart(queue, &due.message, &damage)?),
+                (Ok(()), None) => None,
+            };
             let mut message = due.message;
             message.due_ms = until_ms;
             message.attempt = message.attempt.saturating_add(1);
@@ -245,7 +247,8 @@ impl<'a> Batch<'a> {
             self.update_row(queue, &message)?;
             leases.push(Lease {
                 id: message.id,
-                body: Bytes::from(due.body),
+                body: damage.as_ref().map_or(due.body.into(), |_| Bytes::new()),
+                damage,
                 attempt: message.attempt,
                 epoch: message.epoch,
                 enqueued_at_ms: message.enqueued_at_ms,
@@ -256,9 +259,12 @@ impl<'a> Batch<'a> {
 
     fn due(&self, queue: &str, now_ms: u64, count: usize) -> rusqlite::Result<Vec<Due>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT messages.*, body, bodies.crc AS body_crc
+            "SELECT messages.*, body, bodies.crc AS body_crc, damaged.detail AS damage
              FROM messages LEFT JOIN bodies USING (sequence)
-             WHERE queue = ? AND due_ms <= ? ORDER BY due_ms, sequence LIMIT ?",
+             LEFT JOIN damaged ON damaged.sequence = messages.sequence
+             AND damaged.queue = messages.queue AND damaged.id = messages.id
+             WHERE messages.queue = ? AND due_ms <= ?
+             ORDER BY due_ms, messages.sequence LIMIT ?",
         )?;
         let rows = statement.query_map(
             params![queue, signed(now_ms), signed(count as u64)],
@@ -272,19 +278,23 @@ impl<'a> Batch<'a> {
                     crc,
                     body: body.unwrap_or_default(),
                     body_crc: body_crc.unwrap_or(-1),
+                    damage: row.get("damage")?,
                 })
             },
         )?;
         rows.collect()
     }
 
+    /// Notes that a message is damaged; what there is of its body stays from now on. Answers
+    /// what is wrong with it.
     fn set_apart(
-        &mut self,
+        &self,
         queue: &str,
         message: &Message,
         damage: &Error,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<String> {
         tracing::error!(queue, id = message.id, %damage, "message set apart");
+        let detail = damage.to_string();
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO damaged (sequence, queue, id, found_at_ms, detail)
@@ -295,9 +305,9 @@ impl<'a> Batch<'a> {
                 queue,
                 message.id,
                 signed(bound::ms(self.now_ms)),
-                damage.to_string(),
+                detail,
             ])?;
-        self.remove(queue, message)
+        Ok(detail)
     }
 
     /// The message, if it is leased under this epoch.
@@ -359,11 +369,15 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn remove_body(&self, sequence: u64) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM bodies WHERE sequence = ?";
-        self.connection
-            .prepare_cached(sql)?
-            .execute([signed(sequence)])?;
+    /// Removes a body, unless it was set apart.
+    fn remove_body(&self, queue: &str, message: &Message) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM bodies WHERE sequence = ?1 AND NOT EXISTS
+                   (SELECT 1 FROM damaged WHERE sequence = ?1 AND queue = ?2 AND id = ?3)";
+        self.connection.prepare_cached(sql)?.execute(params![
+            signed(message.sequence),
+            queue,
+            message.id
+        ])?;
         Ok(())
     }
 
@@ -413,6 +427,8 @@ struct Due {
     crc: i64,
     body: Vec<u8>,
     body_crc: i64,
+    /// What was found to be wrong with it earlier.
+    damage: Option<String>,
 }
 
 impl Due {
