@@ -191,15 +191,22 @@ impl Admitted {
         for tries_left in (0..PLACES_TRIED).rev() {
             let (slot, waited, spent) = match taken {
                 Take::Slot(slot) => (slot, Waited::default(), Duration::ZERO),
-                Take::Wait(placed) | Take::Start(placed) => match placed.await {
-                    Ok(Placed::Slot {
-                        slot,
-                        waited,
-                        spent,
-                    }) => (slot, waited, spent),
-                    Ok(other) => return self.not_started(other),
-                    Err(_) => return Err(ours("nobody is left to start an instance")),
-                },
+                Take::Wait(placed) | Take::Start(placed) => {
+                    let began = self.shared.clock.monotonic();
+                    match placed.await {
+                        Ok(Placed::Slot {
+                            slot,
+                            waited,
+                            spent,
+                        }) => {
+                            // The start may have begun long before this one came to wait.
+                            let own = self.shared.clock.monotonic().saturating_sub(began);
+                            (slot, waited, spent.min(own))
+                        }
+                        Ok(other) => return self.not_started(other),
+                        Err(_) => return Err(ours("nobody is left to start an instance")),
+                    }
+                }
                 Take::Missing | Take::Failing | Take::Closed => {
                     return Err(self.shared.throttled(ThrottleReason::FailingStarts));
                 }

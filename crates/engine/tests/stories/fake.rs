@@ -218,6 +218,8 @@ pub(crate) struct FakeInstance {
     pub(crate) hold_freeze: watch::Sender<bool>,
     in_flight: AtomicU32,
     pub(crate) served: AtomicU32,
+    /// The time that the last call was given.
+    pub(crate) timeout: Mutex<Duration>,
     held: Mutex<HashMap<String, oneshot::Sender<End>>>,
     memory: Mutex<Option<Memory>>,
 }
@@ -232,6 +234,7 @@ impl FakeInstance {
             hold_freeze: watch::Sender::new(false),
             in_flight: AtomicU32::new(0),
             served: AtomicU32::new(0),
+            timeout: Mutex::default(),
             held: Mutex::default(),
             memory: Mutex::new(Some(memory)),
         }
@@ -264,6 +267,7 @@ impl FakeInstance {
         let others = self.in_flight.fetch_add(1, Ordering::SeqCst);
         assert!(others < self.slots, "more calls than slots");
         self.frozen.store(false, Ordering::SeqCst);
+        *self.timeout.lock() = call.timeout;
         let end = match &call.payload[..] {
             b"hold" => {
                 let (sender, receiver) = oneshot::channel();

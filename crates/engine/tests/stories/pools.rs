@@ -1,6 +1,7 @@
 //! Where an invocation runs.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use engine::Error;
 use model::{End, Fault, StartKind};
@@ -201,5 +202,29 @@ fn a_slow_initialisation_is_tried_again_within_the_functions_timeout() {
         settle().await;
         world.runtime.end_start(StartAs::Ready);
         assert_eq!(running.await.unwrap().unwrap().outcome.end, End::Replied);
+    });
+}
+
+#[test]
+fn who_comes_late_does_not_pay_for_a_slow_initialisation() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let first = world.begin("hello", "hold").await;
+        world.runtime.hold_starts(true);
+        let second = world.begin("hello", "hold").await;
+        world.runtime.end_start(StartAs::TimedOut);
+        world.clock.advance(Duration::from_secs(2)).await;
+        world.release_all().await;
+        first.await.unwrap().unwrap();
+        let third = world.begin("hello", "").await;
+        assert_eq!(world.runtime.starting(), 1, "it waits for the same start");
+        world.clock.advance(Duration::from_millis(500)).await;
+        world.runtime.end_start(StartAs::Ready);
+        third.await.unwrap().unwrap();
+        let slow = world.runtime.alive().pop().unwrap();
+        assert_eq!(*slow.timeout.lock(), Duration::from_millis(2500));
+        world.release_all().await;
+        second.await.unwrap().unwrap();
     });
 }
