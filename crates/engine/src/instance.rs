@@ -216,6 +216,22 @@ impl Live {
         self.stopped.send_replace(true);
     }
 
+    /// Ends what was never begun. The memory that others gave for it is free once they are
+    /// stopped, and not before.
+    pub(crate) fn abandon(self: &Arc<Self>, stopping: Vec<Arc<Self>>) {
+        if stopping.is_empty() {
+            return self.forget();
+        }
+        self.set_phase(Phase::Gone);
+        let live = Arc::clone(self);
+        self.instances.handle.spawn(async move {
+            for giver in stopping {
+                giver.stopped().await;
+            }
+            live.forget();
+        });
+    }
+
     async fn end(self: Arc<Self>) {
         self.unwatch();
         let still = self.still.lock().await;

@@ -204,3 +204,33 @@ impl Live {
         given
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Account, Gate};
+    use crate::record::tests::{config, id};
+
+    #[tokio::test]
+    async fn memory_given_for_nothing_is_free_once_its_giver_is_stopped() {
+        let limits = crate::Config {
+            account_concurrency: 1,
+            memory_mb_max: 128,
+            keep_alive: Duration::ZERO,
+            freeze_after: Duration::ZERO,
+            region: id().region,
+        };
+        let instances = Instances::new(&limits, Arc::new(store::SystemClock::new()));
+        let gate = Arc::new(Gate::new(Arc::new(Account::new(1)), None));
+        let version = model::VersionId::Latest;
+        let revision = Revision::new(&id(), version, config(), &gate, None);
+        let (giver, _) = instances.place(&revision).unwrap();
+        giver.set_phase(Phase::Serving);
+        let (live, stopping) = instances.place(&revision).unwrap();
+        assert_eq!(stopping.len(), 1);
+        live.abandon(stopping);
+        assert_eq!(instances.memory_mb(), 128, "the giver has yet to stop");
+        instances.none_left().await;
+        assert_eq!(instances.memory_mb(), 0);
+    }
+}

@@ -179,7 +179,7 @@ fn take(shared: &Arc<Shared>, revision: &Arc<Revision>, now: Duration) -> Result
     if matches!(taken, Take::Start(_)) {
         start::spawn(shared, live, stopping);
     } else {
-        live.forget();
+        live.abandon(stopping);
     }
     Ok(taken)
 }

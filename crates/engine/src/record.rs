@@ -200,4 +200,4 @@ async fn all(store: &dyn Store, collection: &str) -> Result<Vec<Record>, Error> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

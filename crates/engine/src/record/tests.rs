@@ -17,7 +17,7 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &
     assert_eq!(read::<T>("key", &written).unwrap(), *value);
 }
 
-fn id() -> FunctionId {
+pub(crate) fn id() -> FunctionId {
     FunctionId {
         account: "000000000000".parse().unwrap(),
         region: "eu-west-1".parse().unwrap(),
@@ -25,7 +25,7 @@ fn id() -> FunctionId {
     }
 }
 
-fn config() -> Arc<FunctionConfig> {
+pub(crate) fn config() -> Arc<FunctionConfig> {
     Arc::new(FunctionConfig {
         runtime: Runtime::Python { minor: 12 },
         handler: "app.handler".into(),
