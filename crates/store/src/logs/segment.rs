@@ -110,9 +110,10 @@ impl End {
         }
     }
 
-    /// Lets go of the file.
+    /// Lets go of the file, and of the buffer: nothing is in it between rounds.
     pub(super) fn close(&mut self) {
         self.file = None;
+        self.buffer.shrink_to_fit();
     }
 
     fn position(&self) -> u64 {

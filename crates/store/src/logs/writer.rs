@@ -70,19 +70,20 @@ impl Writer {
         for (stream, answer) in work.removals {
             drop(answer.send(self.remove(&stream)));
         }
-        let mut touched: HashMap<String, Arc<Stream>> = HashMap::new();
+        let mut touched: Vec<Arc<Stream>> = Vec::new();
         for (stream, lines) in work.batches {
-            let name = stream.folder.clone();
-            self.append(&name, &stream, lines);
-            touched.entry(name).or_insert(stream);
+            self.append(&stream, lines);
+            touched.push(stream);
         }
-        for (name, stream) in &touched {
+        touched.sort_unstable_by_key(Arc::as_ptr);
+        touched.dedup_by_key(|stream| Arc::as_ptr(stream));
+        for stream in &touched {
             let dropped = stream.take_dropped();
             if dropped > 0 {
                 let notice = self.notice(dropped);
-                self.append(name, stream, vec![notice]);
+                self.append(stream, vec![notice]);
             }
-            self.flush(name, stream);
+            self.flush(stream);
         }
         self.close_unused();
         for answer in work.flushes {
@@ -102,22 +103,27 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, name: &str, stream: &Arc<Stream>, lines: Vec<Line>) {
+    fn append(&mut self, stream: &Stream, lines: Vec<Line>) {
         let followers = stream.followers();
-        for (index, line) in lines.iter().enumerate() {
-            let Some(end) = self.end(name) else {
-                stream.drop_lines(lines.len() - index);
+        let mut lines = lines.into_iter();
+        while lines.len() > 0 {
+            let Some(end) = self.end(&stream.folder) else {
+                stream.drop_lines(lines.len());
                 return;
             };
-            let position = end.append(line);
-            let is_full = end.is_full();
-            if let Some(followers) = &followers {
-                let line = Arc::new(line.clone());
-                // That the last of them has just gone is no failure.
-                followers.send(Entry { position, line }).unwrap_or_default();
+            let mut is_full = false;
+            // Looked up again only where a segment is full: that flushes, which may fail.
+            while !is_full && let Some(line) = lines.next() {
+                let position = end.append(&line);
+                is_full = end.is_full();
+                if let Some(followers) = &followers {
+                    let line = Arc::new(line);
+                    // That the last of them has just gone is no failure.
+                    followers.send(Entry { position, line }).unwrap_or_default();
+                }
             }
             if is_full {
-                self.flush(name, stream);
+                self.flush(stream);
             }
         }
     }
@@ -137,7 +143,8 @@ impl Writer {
         Some(end)
     }
 
-    fn flush(&mut self, name: &str, stream: &Stream) {
+    fn flush(&mut self, stream: &Stream) {
+        let name = stream.folder.as_str();
         let Some(end) = self.end(name) else { return };
         match end.flush() {
             Ok(()) => {
