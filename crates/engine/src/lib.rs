@@ -110,7 +110,7 @@ impl Engine {
             in_flight: stop::InFlightCount::default(),
             counters: stats::Counters::default(),
             meter: Arc::default(),
-            meter_log: logs.writer(Self::METER_KEY),
+            meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
             events: event::Events::default(),
             forget: Notify::new(),
             tasks: Mutex::default(),

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 
 /// Records that wait to be written, at most: a second's worth at a rate no node reaches.
 const ROOM: usize = 65_536;
+/// Bytes of records that are kept: half a million of them, more or less (ours).
+pub(crate) const KEPT_BYTES: u64 = 256 << 20;
 /// How long records are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(200);
 

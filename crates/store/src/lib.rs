@@ -6,7 +6,6 @@ mod checksum;
 pub mod clock;
 mod disk;
 pub mod error;
-pub mod journal;
 pub mod logs;
 pub mod memory;
 pub mod sqlite;
@@ -20,7 +19,6 @@ use futures_util::future::BoxFuture;
 
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
-pub use journal::Journal;
 pub use logs::{LogWriter, Logs};
 pub use memory::Memory;
 pub use sqlite::Sqlite;

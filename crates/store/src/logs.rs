@@ -121,6 +121,14 @@ impl Logs {
         }
     }
 
+    /// The same, for a stream of which this many bytes are kept, whatever is kept of others. To be
+    /// asked for before anything is written to it.
+    pub fn writer_keeping(&self, stream: &str, bytes: u64) -> LogWriter {
+        let writer = self.writer(stream);
+        writer.stream.keep(bytes);
+        writer
+    }
+
     /// Lines not older than `since_ms` that follow the position `after`, oldest first, `limit`
     /// at most. Sees whatever was appended before the call.
     pub async fn read(

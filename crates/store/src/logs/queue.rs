@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{broadcast, oneshot};
 
-use super::{Entry, Line, segment};
+use super::{Entry, Limits, Line, segment};
 use crate::Error;
 
 /// Bytes of all streams that may wait.
@@ -34,6 +34,8 @@ pub(super) struct Stream {
     pub(super) folder: String,
     /// Bytes of it that wait. Changed only under the queue's lock.
     waiting: AtomicUsize,
+    /// Bytes of it that are kept, where that is not what is kept of all; else zero.
+    kept_bytes: AtomicU64,
     /// Whether its files are gone: whoever still holds it writes nothing more. Changed only
     /// under the queue's lock.
     removed: AtomicBool,
@@ -49,10 +51,24 @@ impl Stream {
         Self {
             folder,
             waiting: AtomicUsize::new(0),
+            kept_bytes: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             followers,
         }
+    }
+
+    pub(super) fn keep(&self, bytes: u64) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What is kept of it, where `limits` are those of all.
+    pub(super) fn limits(&self, mut limits: Limits) -> Limits {
+        let own = self.kept_bytes.load(Ordering::Relaxed);
+        if own > 0 {
+            limits.stream_bytes = own;
+        }
+        limits
     }
 
     pub(super) fn follow(&self, capacity: usize) -> broadcast::Receiver<Entry> {

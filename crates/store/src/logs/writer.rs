@@ -107,7 +107,7 @@ impl Writer {
         let followers = stream.followers();
         let mut lines = lines.into_iter();
         while lines.len() > 0 {
-            let Some(end) = self.end(&stream.folder) else {
+            let Some(end) = self.end(stream) else {
                 stream.drop_lines(lines.len());
                 return;
             };
@@ -128,9 +128,10 @@ impl Writer {
         }
     }
 
-    fn end(&mut self, name: &str) -> Option<&mut End> {
+    fn end(&mut self, stream: &Stream) -> Option<&mut End> {
+        let name = stream.folder.as_str();
         if !self.ends.contains_key(name) {
-            match End::find(self.folder.join(name), self.limits) {
+            match End::find(self.folder.join(name), stream.limits(self.limits)) {
                 Ok(end) => drop(self.ends.insert(name.to_owned(), (end, self.round))),
                 Err(error) => {
                     self.failed(&error);
@@ -145,7 +146,7 @@ impl Writer {
 
     fn flush(&mut self, stream: &Stream) {
         let name = stream.folder.as_str();
-        let Some(end) = self.end(name) else { return };
+        let Some(end) = self.end(stream) else { return };
         match end.flush() {
             Ok(()) => {
                 self.failing = false;

@@ -141,6 +141,24 @@ async fn old_lines_make_room_for_new_ones() {
 }
 
 #[tokio::test]
+async fn a_stream_may_be_kept_for_longer_than_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open_small(folder.path());
+    let writers = [
+        logs.writer("s"),
+        logs.writer_keeping("longer", 10 * SMALL.stream_bytes),
+    ];
+    for n in 0..50 {
+        writers
+            .iter()
+            .for_each(|writer| append(writer, n * 40..(n + 1) * 40));
+        logs.tail("s", 1).await.unwrap();
+    }
+    assert!(lines(&logs, "s").await.len() < 1000);
+    assert_eq!(lines(&logs, "longer").await.len(), 2000);
+}
+
+#[tokio::test]
 async fn a_stream_goes_on_after_a_restart_and_a_torn_end() {
     let folder = tempfile::tempdir().unwrap();
     append(&open(folder.path()).writer("s"), 0..10);

@@ -4,7 +4,6 @@
 mod conformance;
 mod crash;
 mod history;
-mod journal;
 mod logs;
 mod sqlite;
 mod trees;
