@@ -255,7 +255,7 @@ impl FunctionConfig {
             .layers
             .iter()
             .map(|layer| layer.size_bytes)
-            .sum::<u64>();
+            .fold(0, u64::saturating_add);
         let unpacked = unpacked.saturating_add(self.code.size_bytes);
         if unpacked > limit::UNPACKED_BYTES_MAX {
             return Err(ValidationError::CodeSize { given: unpacked });
@@ -355,6 +355,12 @@ mod tests {
         broken(|c| c.handler = "a b".into());
         broken(|c| c.code.size_bytes = u64::MAX);
         broken(|c| c.layers = vec![c.code.clone(); 6]);
+        broken(|c| {
+            c.layers = vec![c.code.clone(); 2];
+            c.layers
+                .iter_mut()
+                .for_each(|it| it.size_bytes = 1 + u64::MAX / 2);
+        });
         broken(|c| drop(c.environment.insert("AWS_REGION".into(), "x".into())));
         broken(|c| drop(c.environment.insert("A".into(), "x".into())));
         broken(|c| drop(c.environment.insert("BIG".into(), "x".repeat(5000))));

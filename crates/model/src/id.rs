@@ -119,7 +119,7 @@ text_id!(
     InvocationId,
     "invocation id",
     "a UUID",
-    |v| v.len() == 36 && v.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    is_uuid
 );
 
 impl InvocationId {
@@ -164,6 +164,15 @@ pub fn uuid_text(mut bytes: [u8; 16]) -> String {
         &digits[16..20],
         &digits[20..]
     )
+}
+
+/// Whether it has the hyphenated form of a UUID: 8, 4, 4, 4 and 12 digits.
+fn is_uuid(text: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
 }
 
 /// Lower-case hexadecimal digits of some bytes.
@@ -315,5 +324,12 @@ mod tests {
         let id = InvocationId::from_random([0xff; 16]);
         assert_eq!(id.as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert!(id.as_str().parse::<InvocationId>().is_ok());
+        for wrong in [
+            "-".repeat(36),
+            "f".repeat(36),
+            id.as_str().replace("4f", "-f"),
+        ] {
+            assert!(wrong.parse::<InvocationId>().is_err(), "{wrong}");
+        }
     }
 }
