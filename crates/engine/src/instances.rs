@@ -218,7 +218,6 @@ mod tests {
             memory_mb_max: 128,
             keep_alive: Duration::ZERO,
             freeze_after: Duration::ZERO,
-            region: id().region,
         };
         let instances = Instances::new(&limits, Arc::new(store::SystemClock::new()));
         let gate = Arc::new(Gate::new(Arc::new(Account::new(1)), None));

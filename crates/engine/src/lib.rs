@@ -52,8 +52,6 @@ pub struct Config {
     pub keep_alive: Duration,
     /// How long an instance stays thawed after its last reply.
     pub freeze_after: Duration,
-    /// The region of functions where nothing else says so.
-    pub region: Region,
 }
 
 /// A handle to the engine; cheap to clone.

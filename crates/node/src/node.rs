@@ -340,7 +340,6 @@ fn engine_config(config: &Config) -> engine::Config {
         memory_mb_max: config.memory_mb_max,
         keep_alive: model::limit::KEEP_ALIVE,
         freeze_after: model::limit::FREEZE_AFTER,
-        region: config.region.clone(),
     }
 }
 

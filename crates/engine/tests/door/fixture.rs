@@ -139,7 +139,6 @@ impl Fixture {
             memory_mb_max: 65_536,
             keep_alive: Duration::from_secs(60),
             freeze_after: Duration::from_secs(60),
-            region: "us-east-1".parse().unwrap(),
         };
         let engine = Engine::open(
             config,

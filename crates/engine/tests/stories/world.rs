@@ -44,7 +44,6 @@ impl World {
             memory_mb_max: 4096,
             keep_alive: Duration::from_secs(300),
             freeze_after: Duration::from_millis(200),
-            region: "eu-west-1".parse().unwrap(),
         };
         change(&mut config);
         let mut world = Self {
