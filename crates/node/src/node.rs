@@ -252,7 +252,7 @@ impl Endpoint {
         self.server.store(None);
     }
 
-    fn accept(&self, from: &process::InstanceIdentity, stream: tokio::net::TcpStream) {
+    async fn serve(&self, from: process::InstanceIdentity, stream: tokio::net::TcpStream) {
         let (Some(server), Ok(remote), Ok(local)) = (
             self.server.load_full(),
             stream.peer_addr(),
@@ -263,9 +263,9 @@ impl Endpoint {
         let peer = Peer {
             remote,
             local,
-            instance: Some(from.instance.clone()),
+            instance: Some(from.instance),
         };
-        tokio::spawn(async move { server.serve_stream(stream, peer).await });
+        server.serve_stream(stream, peer).await;
     }
 }
 
@@ -291,7 +291,10 @@ fn sandboxes(
     let processes = Processes::new(process::Config {
         spawner: spawner.clone(),
         cache: runtimes_folder(&config.cache),
-        endpoint: Arc::new(move |from, stream| endpoint.accept(&from, stream)),
+        endpoint: Arc::new(move |from, stream| {
+            let endpoint = endpoint.clone();
+            Box::pin(async move { endpoint.serve(from, stream).await })
+        }),
         endpoint_port: address.port(),
         strict_runtimes: config.strict_runtimes,
         inspect: config.inspect,

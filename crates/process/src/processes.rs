@@ -13,6 +13,7 @@ use model::{FunctionConfig, FunctionId, InstanceId, Runtime, VersionId};
 use sha2::{Digest, Sha256};
 use store::Clock;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::contract::lambda::order::{self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program};
 use crate::contract::lambda::{bootstrap, environment};
@@ -35,8 +36,13 @@ pub struct InstanceIdentity {
     pub version: VersionId,
 }
 
-/// Serves a connection from inside a sandbox to the platform's endpoint; must not block.
-pub type Endpoint = Arc<dyn Fn(InstanceIdentity, TcpStream) + Send + Sync>;
+/// Serves a connection from inside a sandbox to the platform's endpoint, to its end.
+pub type Endpoint =
+    Arc<dyn Fn(InstanceIdentity, TcpStream) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Connections that one instance may have to the endpoint at once (ours: clients of the platform
+/// keep fewer than 50). Without a limit one function could use up the server's.
+const ENDPOINT_CONNECTIONS_MAX: usize = 64;
 
 /// What [`Processes`] are made of.
 pub struct Config {
@@ -394,7 +400,8 @@ fn runtime_name(start: &StartOrder, program: &Program) -> RuntimeName {
     RuntimeName { version, arn }
 }
 
-/// Hands every connection to the endpoint over, with who it comes from.
+/// Hands every connection to the endpoint over, with who it comes from. Connections beyond the
+/// limit wait in the kernel.
 async fn serve_endpoint(
     listener: TcpListener,
     identity: InstanceIdentity,
@@ -404,11 +411,66 @@ async fn serve_endpoint(
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => endpoint(identity.clone(), stream),
-            // A lack of descriptors, which passes.
-            Err(_) => clock.sleep(Duration::from_millis(50)).await,
+    let permits = Arc::new(Semaphore::new(ENDPOINT_CONNECTIONS_MAX));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let stream = loop {
+            match listener.accept().await {
+                Ok((stream, _)) => break stream,
+                // A lack of descriptors, which passes.
+                Err(_) => clock.sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let served = endpoint(identity.clone(), stream);
+        // Not tied to the instance: what it asked for is done also if it ends meanwhile.
+        tokio::spawn(async move {
+            served.await;
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_instance_has_so_many_connections_and_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let identity = InstanceIdentity {
+            instance: InstanceId::from_random([0; 16]),
+            function: FunctionId {
+                account: "000000000000".parse().unwrap(),
+                region: "eu-west-1".parse().unwrap(),
+                name: "greet".parse().unwrap(),
+            },
+            version: VersionId::Latest,
+        };
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let endpoint: Endpoint = Arc::new(move |_, _stream| {
+            let (end, ended) = tokio::sync::oneshot::channel::<()>();
+            begun.send(end).unwrap();
+            Box::pin(async move {
+                let _ = ended.await;
+            })
+        });
+        let clock = Arc::new(store::SystemClock::new());
+        tokio::spawn(serve_endpoint(listener, identity, endpoint, clock));
+        let mut clients = Vec::new();
+        for _ in 0..=ENDPOINT_CONNECTIONS_MAX {
+            clients.push(TcpStream::connect(address).await.unwrap());
         }
+        let mut served = Vec::new();
+        for _ in 0..ENDPOINT_CONNECTIONS_MAX {
+            served.push(begins.recv().await.unwrap());
+        }
+        // On this one thread it would have taken another by now.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begins.try_recv().is_err());
+        served.pop();
+        begins.recv().await.unwrap();
     }
 }

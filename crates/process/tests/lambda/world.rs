@@ -138,7 +138,7 @@ fn processes(
     let config = Config {
         spawner: spawner.clone(),
         cache: folder.join("cache"),
-        endpoint: Arc::new(|_, stream| drop(stream)),
+        endpoint: Arc::new(|_, stream| Box::pin(async move { drop(stream) })),
         endpoint_port: 4566,
         strict_runtimes: false,
         inspect: false,
