@@ -15,6 +15,10 @@ use super::context::Context as _;
 /// Loopback is the first interface of every namespace.
 const LOOPBACK: u32 = 1;
 
+/// What the C library takes for a sign that there is IPv4: with loopback alone it answers no
+/// question for a name that asks for addresses of a kind that the machine has. As on Lambda.
+const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 76, 1);
+
 /// `NETLINK_ROUTE` is number 0, for which there is no name.
 const ROUTE: Option<Protocol> = None;
 
@@ -39,6 +43,7 @@ pub(crate) fn configure(egress_port: Option<u16>) -> io::Result<NetReport> {
     let routed = matches!(redirect, Ok(Some(())));
     let mut batch = Batch::default();
     batch.loopback_up();
+    batch.own_address();
     if routed {
         batch.everything_is_local();
     }
@@ -73,6 +78,16 @@ impl Batch {
         body[8..12].copy_from_slice(&up.to_ne_bytes());
         body[12..].copy_from_slice(&up.to_ne_bytes());
         self.message(libc::RTM_NEWLINK, Answer::Always, &body, |_| {});
+    }
+
+    /// As `ip address add ADDRESS/32 dev lo`.
+    fn own_address(&mut self) {
+        let mut body = [libc::AF_INET as u8, 32, 0, libc::RT_SCOPE_LINK, 0, 0, 0, 0];
+        body[4..].copy_from_slice(&LOOPBACK.to_ne_bytes());
+        self.message(libc::RTM_NEWADDR, Answer::Always, &body, |message| {
+            message.attribute(libc::IFA_LOCAL, &OWN_ADDRESS.octets());
+            message.attribute(libc::IFA_ADDRESS, &OWN_ADDRESS.octets());
+        });
     }
 
     /// As `ip route add local default dev lo table local`.

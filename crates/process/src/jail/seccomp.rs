@@ -52,6 +52,9 @@ enum Verdict {
     Fails(i32),
     /// Allowed if every check holds.
     Checked(&'static [Check]),
+    /// Allowed if every check of the first list holds, or every one of the second, whose answers
+    /// count.
+    Either(&'static [Check], &'static [Check]),
 }
 
 /// Looks at the low half of one argument: the kernel takes no more of those that are checked.
@@ -163,12 +166,29 @@ fn decide(verdict: Verdict) -> Vec<sock_filter> {
     match verdict {
         Verdict::Allowed => vec![answer(libc::SECCOMP_RET_ALLOW)],
         Verdict::Fails(error) => vec![fail(error)],
-        Verdict::Checked(checks) => {
-            let mut program: Vec<_> = checks.iter().flat_map(check).collect();
-            program.push(answer(libc::SECCOMP_RET_ALLOW));
+        Verdict::Checked(checks) => all(checks),
+        Verdict::Either(first, second) => {
+            let mut program = all(first);
+            // What would fail goes on behind the first list instead.
+            let length = program.len();
+            for (place, instruction) in (1..).zip(&mut program) {
+                let fails =
+                    instruction.k & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_ERRNO;
+                if instruction.code == RETURN && fails {
+                    let left = (length - place) as u32;
+                    *instruction = statement(libc::BPF_JMP | libc::BPF_JA, left);
+                }
+            }
+            program.extend(all(second));
             program
         }
     }
+}
+
+fn all(checks: &[Check]) -> Vec<sock_filter> {
+    let mut program: Vec<_> = checks.iter().flat_map(check).collect();
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program
 }
 
 /// Falls through if the check holds.
@@ -194,8 +214,10 @@ fn load(offset: u32) -> sock_filter {
     statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
 }
 
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
 fn answer(value: u32) -> sock_filter {
-    statement(libc::BPF_RET | libc::BPF_K, value)
+    statement(RETURN.into(), value)
 }
 
 fn fail(error: i32) -> sock_filter {

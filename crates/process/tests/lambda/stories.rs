@@ -29,6 +29,8 @@ const STORIES: &[(&str, Story)] = stories![
     layers_are_seen,
     connections_to_the_outside_are_carried,
     a_home_with_interpreters_in_it_is_not_seen,
+    node_sees_its_machine,
+    the_network_cannot_be_changed,
     a_flood_of_output_ends,
 ];
 
@@ -346,6 +348,45 @@ def handler(path, context):
         );
     }
     std::fs::remove_dir_all(home).unwrap();
+}
+
+async fn node_sees_its_machine(world: World) {
+    let source = "const os = require('os'), dns = require('dns');
+        exports.handler = async () => {
+          const lo = os.networkInterfaces().lo.map((one) => one.address);
+          const { address } = await dns.promises.lookup('localhost', { family: 4, hints: dns.ADDRCONFIG });
+          return [lo.includes('127.0.0.1'), address, os.cpus().length === os.availableParallelism()];
+        };";
+    let function = world.function("nodejs20.x", "index.handler", &[("index.js", source)]);
+    let seen = function.outcome("{}").await;
+    assert_eq!(
+        seen,
+        r#"replied [true,"127.0.0.1",true]"#,
+        "{}",
+        function.log.text()
+    );
+}
+
+async fn the_network_cannot_be_changed(world: World) {
+    // Loopback down, then a dump of the interfaces.
+    let source = "import errno, socket, struct
+def ask(kind, flags, body):
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as s:
+        s.send(struct.pack('=IHHII', 16 + len(body), kind, flags, 1, 0) + body)
+        answer = s.recv(65536)
+    kind = struct.unpack_from('=H', answer, 4)[0]
+    return errno.errorcode.get(-struct.unpack_from('=i', answer, 16)[0]) if kind == 2 else 'told'
+def handler(event, context):
+    link = struct.pack('=BxHiII', 0, 0, 1, 0, 1)
+    return [ask(16, 5, link), ask(18, 0x301, link)]";
+    let function = world.function("python3.11", "app.handler", &[("app.py", source)]);
+    let seen = function.outcome("{}").await;
+    assert_eq!(
+        seen,
+        r#"replied ["EPERM", "told"]"#,
+        "{}",
+        function.log.text()
+    );
 }
 
 async fn a_flood_of_output_ends(world: World) {

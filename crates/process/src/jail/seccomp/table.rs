@@ -385,6 +385,29 @@ const EVERY_BIT: u32 = u32::MAX;
 /// No other level gives this number to anything that is needed.
 const UPPER_PROTOCOL: u32 = 31;
 
+/// Netlink in one of its many protocols, `NETLINK_ROUTE`, which `getifaddrs` needs: without a
+/// capability it only tells, and of the jail's own network only.
+const ROUTES: &[Check] = &[
+    Check {
+        argument: 0,
+        mask: EVERY_BIT,
+        values: Values::OneOf(&[AF_NETLINK as u32]),
+        fails: EAFNOSUPPORT,
+    },
+    Check {
+        argument: 1,
+        mask: 0xf,
+        values: Values::OneOf(&[SOCK_RAW as u32, SOCK_DGRAM as u32]),
+        fails: EPERM,
+    },
+    Check {
+        argument: 2,
+        mask: EVERY_BIT,
+        values: Values::OneOf(&[NETLINK_ROUTE as u32]),
+        fails: EPROTONOSUPPORT,
+    },
+];
+
 /// Allowed with some arguments.
 pub(super) const CHECKED: &[(c_long, Verdict)] = &[
     // `clone3` has its flags where no filter can see them; it does not exist, and the C library
@@ -398,34 +421,36 @@ pub(super) const CHECKED: &[(c_long, Verdict)] = &[
             fails: EPERM,
         }]),
     ),
-    // No netlink: `getaddrinfo` and `getifaddrs` do without.
     (
         SYS_socket,
-        Verdict::Checked(&[
-            Check {
-                argument: 0,
-                mask: EVERY_BIT,
-                values: Values::OneOf(&[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32]),
-                fails: EAFNOSUPPORT,
-            },
-            Check {
-                argument: 1,
-                mask: 0xf,
-                values: Values::OneOf(&[
-                    SOCK_STREAM as u32,
-                    SOCK_DGRAM as u32,
-                    SOCK_SEQPACKET as u32,
-                ]),
-                fails: EPERM,
-            },
-            // Others would have the kernel load modules for them.
-            Check {
-                argument: 2,
-                mask: EVERY_BIT,
-                values: Values::OneOf(&[0, IPPROTO_TCP as u32, IPPROTO_UDP as u32]),
-                fails: EPROTONOSUPPORT,
-            },
-        ]),
+        Verdict::Either(
+            ROUTES,
+            &[
+                Check {
+                    argument: 0,
+                    mask: EVERY_BIT,
+                    values: Values::OneOf(&[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32]),
+                    fails: EAFNOSUPPORT,
+                },
+                Check {
+                    argument: 1,
+                    mask: 0xf,
+                    values: Values::OneOf(&[
+                        SOCK_STREAM as u32,
+                        SOCK_DGRAM as u32,
+                        SOCK_SEQPACKET as u32,
+                    ]),
+                    fails: EPERM,
+                },
+                // Others would have the kernel load modules for them.
+                Check {
+                    argument: 2,
+                    mask: EVERY_BIT,
+                    values: Values::OneOf(&[0, IPPROTO_TCP as u32, IPPROTO_UDP as u32]),
+                    fails: EPROTONOSUPPORT,
+                },
+            ],
+        ),
     ),
     (
         SYS_socketpair,

@@ -104,21 +104,14 @@ fn ways_out_are_refused() {
 }
 
 #[test]
-fn sockets_have_three_families_and_two_protocols() {
+fn sockets_have_three_families_and_two_protocols_and_tell_routes() {
     let (tcp, udp) = (i64::from(libc::SOCK_STREAM), i64::from(libc::SOCK_DGRAM));
     let close = i64::from(libc::SOCK_CLOEXEC);
     for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
         refuses(libc::SYS_socket, [family.into(), tcp | close, 0], 0);
         refuses(libc::SYS_socket, [family.into(), udp, 0], 0);
     }
-    for family in [
-        libc::AF_NETLINK,
-        libc::AF_PACKET,
-        libc::AF_ALG,
-        libc::AF_VSOCK,
-        0,
-        99,
-    ] {
+    for family in [libc::AF_PACKET, libc::AF_ALG, libc::AF_VSOCK, 0, 99] {
         refuses(
             libc::SYS_socket,
             [family.into(), udp, 0],
@@ -136,6 +129,15 @@ fn sockets_have_three_families_and_two_protocols() {
             libc::SYS_socket,
             [internet, tcp, protocol.into()],
             libc::EPROTONOSUPPORT,
+        );
+    }
+    let (netlink, raw) = (i64::from(libc::AF_NETLINK), i64::from(libc::SOCK_RAW));
+    refuses(libc::SYS_socket, [netlink, raw | close, 0], 0);
+    for protocol in 1..32 {
+        refuses(
+            libc::SYS_socket,
+            [netlink, raw, protocol],
+            libc::EAFNOSUPPORT,
         );
     }
     refuses(

@@ -51,7 +51,7 @@ async function main() {
   for (let i = 0; i < 3_000_000; i++) sum = (sum + i * 7) | 0;
   const empty = new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]));
   assert.ok(new WebAssembly.Instance(empty));
-  assert.ok(os.cpus().length >= 0 && os.totalmem() > 0 && os.hostname() && process.memoryUsage());
+  assert.ok(os.cpus().length > 0 && os.networkInterfaces().lo && os.totalmem() > 0 && os.hostname() && process.memoryUsage());
   console.log("node is well");
 }
 
