@@ -113,6 +113,25 @@ impl<'a> Case<'a> {
         expected.assert_eq(&runtime.block_on(self.run()));
     }
 
+    /// Runs it, and looks at little of what is seen: the log is as large as the error.
+    fn ends_too_large_then_well(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let seen = runtime.block_on(self.run());
+        let lines: Vec<_> = seen
+            .lines()
+            .filter(|line| !line.starts_with(['|', ':']))
+            .collect();
+        assert!(
+            lines[0].starts_with("failed ") && lines[0].contains("Function.ResponseSizeTooLarge"),
+            "{}",
+            lines[0]
+        );
+        assert_eq!(lines[1..], ["replied \"well\""]);
+    }
+
     async fn run(&self) -> String {
         let folder = scratch();
         for (name, text) in self.files {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use super::frame::{
     self, CREDIT_BYTES_INITIAL, FLAG_LAST, FLAG_TOO_LARGE, Frame, Kind, Malformed, NOBODY,
 };
+use super::words;
 
 /// Room for what is read at once, in bytes.
 const READ_BYTES: usize = 8 * 1024;
@@ -43,9 +44,6 @@ pub(crate) enum Lost {
     /// What came is not the protocol. The function can reach this socket, too.
     #[error("the launcher sent no frame: {0}")]
     Malformed(#[from] Malformed),
-    /// A body beyond its credit.
-    #[error("the launcher sent more than it had credit for")]
-    Overdrawn,
     /// A frame that has no place here.
     #[error("the launcher sent {0:?} out of turn")]
     OutOfTurn(Kind),
@@ -140,8 +138,8 @@ impl Wire {
             let frame = self.read().await?;
             match frame.kind {
                 Kind::Ready => return Ok(Loaded::Ready),
-                Kind::Data => body.push(&frame.payload)?,
-                Kind::InitError => return Ok(Loaded::Failed(body.finish(frame.payload)?)),
+                Kind::Data => self.take_part(&mut body, NOBODY, &frame.payload).await?,
+                Kind::InitError => return Ok(Loaded::Failed(error(body, frame.payload))),
                 Kind::Log => record(log_record(frame.payload)),
                 other => return Err(Lost::OutOfTurn(other)),
             }
@@ -164,21 +162,16 @@ impl Wire {
                 continue;
             }
             match frame.kind {
-                Kind::Data => body.push(&frame.payload)?,
+                Kind::Data => self.take_part(&mut body, id, &frame.payload).await?,
                 Kind::End if frame.flags & FLAG_TOO_LARGE != 0 => return Ok(Reply::TooLarge),
                 Kind::End => {
-                    let answer = body.finish(frame.payload)?;
-                    let fits = answer.len() <= RESPONSE_BYTES_MAX;
-                    return Ok(if fits {
-                        Reply::Answer(answer)
-                    } else {
-                        Reply::TooLarge
-                    });
+                    let answer = body.finish(frame.payload);
+                    return Ok(answer.map_or(Reply::TooLarge, Reply::Answer));
                 }
                 Kind::Error => {
                     let last = frame.flags & FLAG_LAST != 0;
                     return Ok(Reply::Failed {
-                        payload: body.finish(frame.payload)?,
+                        payload: error(body, frame.payload),
                         last,
                     });
                 }
@@ -186,6 +179,20 @@ impl Wire {
                 other => return Err(Lost::OutOfTurn(other)),
             }
         }
+    }
+
+    /// Takes a part of a body, and lets the launcher send as much more from time to time: however
+    /// large the body, it is read to its end.
+    async fn take_part(&mut self, body: &mut Body, id: [u8; 16], part: &[u8]) -> Result<(), Lost> {
+        body.push(part);
+        if body.spent >= CREDIT_BYTES_INITIAL / 2 {
+            let credit = u32::try_from(body.spent).unwrap_or(u32::MAX);
+            body.spent = 0;
+            self.out.clear();
+            frame::encode(&mut self.out, Kind::Credit, 0, id, &credit.to_le_bytes());
+            self.write().await?;
+        }
+        Ok(())
     }
 
     /// Writes head and body in one go: for a small invocation that is one system call.
@@ -255,30 +262,43 @@ fn receive(socket: &OwnedFd, received: &mut BytesMut) -> rustix::io::Result<usiz
     Ok(count)
 }
 
-/// A body that comes in parts, within its credit.
+/// A body that comes in parts; of one that is too large nothing is kept.
 #[derive(Default)]
-struct Body(Vec<u8>);
+struct Body {
+    kept: Vec<u8>,
+    size: usize,
+    /// Credit that has not been granted again.
+    spent: usize,
+}
 
 impl Body {
-    fn push(&mut self, part: &[u8]) -> Result<(), Lost> {
-        if self.0.len() + part.len() > CREDIT_BYTES_INITIAL {
-            return Err(Lost::Overdrawn);
+    fn push(&mut self, part: &[u8]) {
+        self.size = self.size.saturating_add(part.len());
+        self.spent += part.len();
+        if self.size <= RESPONSE_BYTES_MAX {
+            self.kept.extend_from_slice(part);
+        } else {
+            self.kept = Vec::new();
         }
-        self.0.extend_from_slice(part);
-        Ok(())
     }
 
-    fn finish(mut self, last: Bytes) -> Result<Bytes, Lost> {
-        if self.0.is_empty() {
-            return Ok(if last.len() <= COPIED_BYTES {
+    /// None where it is too large.
+    fn finish(mut self, last: Bytes) -> Option<Bytes> {
+        if self.size == 0 {
+            return Some(if last.len() <= COPIED_BYTES {
                 Bytes::copy_from_slice(&last)
             } else {
                 last
             });
         }
-        self.push(&last)?;
-        Ok(self.0.into())
+        self.push(&last);
+        (self.size <= RESPONSE_BYTES_MAX).then(|| self.kept.into())
     }
+}
+
+/// The error as callers see it, or that there is too much of it.
+fn error(body: Body, last: Bytes) -> Bytes {
+    body.finish(last).unwrap_or_else(words::response_too_large)
 }
 
 fn log_record(mut payload: Bytes) -> Record {

@@ -400,3 +400,14 @@ fn an_instance_keeps_its_state() {
         replied 3
     "#]]);
 }
+
+#[test]
+fn an_error_of_any_size_ends_the_invocation() {
+    let files = [(
+        "index.js",
+        "exports.handler = async (event) => { if (event) throw new Error('y'.repeat(event)); return 'well' }",
+    )];
+    let mut case = Case::new(OLD, "index.handler", &files);
+    case.events = &["9000000", "0"];
+    case.ends_too_large_then_well();
+}

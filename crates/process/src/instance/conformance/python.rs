@@ -361,3 +361,14 @@ fn every_python_of_this_host_runs_it() {
         }
     }
 }
+
+#[test]
+fn an_error_of_any_size_ends_the_invocation() {
+    let files = [(
+        "app.py",
+        "def handler(event, context):\n    if event: raise Exception('y' * event)\n    return 'well'",
+    )];
+    let mut case = Case::new(RUNTIME, "app.handler", &files);
+    case.events = &["9000000", "0"];
+    case.ends_too_large_then_well();
+}
