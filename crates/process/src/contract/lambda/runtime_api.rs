@@ -12,7 +12,7 @@ use bytes::Bytes;
 use engine::port::Call;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use model::limit::RESPONSE_BYTES_MAX;
@@ -35,6 +35,8 @@ pub(crate) struct RuntimeApi {
     state: Mutex<State>,
     /// An invocation waits to be taken.
     arrived: Notify,
+    /// Held by the one body that is kept while it is read: each can be as large as an answer.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 /// Where the function's client is in its protocol.
@@ -106,6 +108,7 @@ impl RuntimeApi {
             Arc::new(Self {
                 state,
                 arrived: Notify::new(),
+                keeping: tokio::sync::Mutex::default(),
             }),
             starts,
         )
@@ -245,7 +248,10 @@ impl RuntimeApi {
     }
 
     async fn response(&self, id: &str, body: Incoming) -> Response<Full<Bytes>> {
-        // Read to its end in any case: an unread body would cost the client its connection.
+        if let Some(refusal) = self.refusal(id, "InvocationResponse") {
+            return refused_unread(body, refusal).await;
+        }
+        let _one_at_a_time = self.keeping.lock().await;
         match collect(body, RESPONSE_BYTES_MAX).await {
             Ok(Collected {
                 bytes: Some(bytes),
@@ -273,6 +279,10 @@ impl RuntimeApi {
     }
 
     async fn error(&self, id: &str, body: Incoming) -> Response<Full<Bytes>> {
+        if let Some(refusal) = self.refusal(id, "InvocationErrorResponse") {
+            return refused_unread(body, refusal).await;
+        }
+        let _one_at_a_time = self.keeping.lock().await;
         match collect(body, ERROR_BYTES_MAX).await {
             Ok(Collected { bytes, .. }) => {
                 let payload = bytes.unwrap_or_default();
@@ -294,6 +304,7 @@ impl RuntimeApi {
         let error_type = error_type
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let _one_at_a_time = self.keeping.lock().await;
         let Ok(Collected { bytes, .. }) = collect(body, ERROR_BYTES_MAX).await else {
             return not_found();
         };
@@ -307,15 +318,16 @@ impl RuntimeApi {
         accepted()
     }
 
+    /// Why this invocation may not be answered now, if it may not.
+    fn refusal(&self, id: &str, to: &str) -> Option<Response<Full<Bytes>>> {
+        refusal_in(&self.state.lock(), id, to)
+    }
+
     /// Ends the invocation, if it is this one that may be answered now.
     fn finish(&self, id: &str, reply: Reply, to: &str) -> Response<Full<Bytes>> {
         let mut state = self.state.lock();
-        match &*state {
-            State::Busy { id: current, .. } if current == id => {}
-            State::Answered(answered) if answered == id => {
-                return refuse(INVALID_TRANSITION, &not_allowed(to, to));
-            }
-            _ => return refuse(INVALID_ID, "Invalid request ID"),
+        if let Some(refusal) = refusal_in(&state, id, to) {
+            return refusal;
         }
         let answered = State::Answered(id.to_owned());
         if let State::Busy { reply: waiter, .. } = std::mem::replace(&mut *state, answered) {
@@ -323,6 +335,16 @@ impl RuntimeApi {
             let _ = waiter.send(reply);
         }
         accepted()
+    }
+}
+
+fn refusal_in(state: &State, id: &str, to: &str) -> Option<Response<Full<Bytes>>> {
+    match state {
+        State::Busy { id: current, .. } if current == id => None,
+        State::Answered(answered) if answered == id => {
+            Some(refuse(INVALID_TRANSITION, &not_allowed(to, to)))
+        }
+        _ => Some(refuse(INVALID_ID, "Invalid request ID")),
     }
 }
 
@@ -362,6 +384,14 @@ fn head(call: &Call, arn: &str) -> HeaderMap {
     headers
 }
 
+/// Refuses a request whose body nobody wants. It is read to its end all the same: an unread body
+/// would cost the client its connection.
+async fn refused_unread(body: Incoming, refusal: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    // A failure is the client's, which sees it before this answer.
+    let _ = collect(body, 0).await;
+    refusal
+}
+
 /// A body as far as it was wanted, read to its end in any case.
 struct Collected {
     /// None where it was larger than allowed.
@@ -370,6 +400,9 @@ struct Collected {
 }
 
 async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Collected, hyper::Error> {
+    let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    // Nothing is kept of what says that it is too large.
+    let bytes_max = if said > bytes_max { 0 } else { bytes_max };
     let mut first = Bytes::new();
     let mut joined: Vec<u8> = Vec::new();
     let mut size = 0_usize;

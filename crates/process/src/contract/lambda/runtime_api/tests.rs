@@ -159,6 +159,12 @@ fn what_does_not_fit_is_refused() {
         let late = client.ask("POST /2018-06-01/runtime/init/error", "", "{}");
         let ping = client.ask("GET /2018-06-01/ping", "", "");
         let large = "x".repeat(RESPONSE_BYTES_MAX + 1);
+        let unwanted = client.ask(
+            "POST /2018-06-01/runtime/invocation/other/response",
+            "",
+            &large,
+        );
+        assert!(unwanted.2.contains("InvalidRequestID"), "{}", unwanted.2);
         let large = client.ask(
             &format!("POST /2018-06-01/runtime/invocation/{id}/response"),
             "",
