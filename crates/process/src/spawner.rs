@@ -134,6 +134,7 @@ impl Spawner {
         let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::Launch)?;
         let link = Link::new(socket, config.pool, clock.clone());
         tokio::spawn(link.clone().keep_full());
+        tokio::spawn(link.clone().keep_killing());
         let listening = link.clone();
         tokio::spawn(async move {
             listening.clone().listen().await;

@@ -34,7 +34,7 @@ pub(super) struct Link {
     pool: usize,
     clock: Arc<dyn store::Clock>,
     state: Mutex<State>,
-    /// There are jails to kill for those who could not wait.
+    /// There are jails to kill.
     kills: Notify,
     refill: Notify,
     /// True once the helper is gone and what it left is removed.
@@ -94,17 +94,7 @@ impl Link {
     pub(super) async fn listen(self: Arc<Self>) {
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         loop {
-            let received = tokio::select! {
-                received = self.receive(&mut buffer) => received,
-                () = self.kills.notified() => {
-                    let kills = std::mem::take(&mut self.state.lock().to_kill);
-                    for id in kills {
-                        let _ = self.send(&Request::Kill(id), &[]).await;
-                    }
-                    continue;
-                }
-            };
-            match received {
+            match self.receive(&mut buffer).await {
                 Ok((length, descriptors)) if length > 0 => {
                     match Notice::read(buffer.get(..length).unwrap_or_default()) {
                         Ok(notice) => self.take(notice, descriptors),
@@ -115,6 +105,22 @@ impl Link {
             }
         }
         self.end();
+    }
+
+    /// Kills for those who could not wait. Not where notices are taken: the helper waits until they
+    /// are, and nothing is sent to it meanwhile.
+    pub(super) async fn keep_killing(self: Arc<Self>) {
+        let mut ended = self.ended.subscribe();
+        loop {
+            tokio::select! {
+                () = self.kills.notified() => {}
+                _ = ended.wait_for(|ended| *ended) => return,
+            }
+            let kills = std::mem::take(&mut self.state.lock().to_kill);
+            for id in kills {
+                let _ = self.send(&Request::Kill(id), &[]).await;
+            }
+        }
     }
 
     /// Keeps the pool full, a little after each claim.
@@ -402,4 +408,43 @@ fn take_parts(
         dns_tcp,
     };
     Ok((doors, next()?, UnixStream::from(next()?)))
+}
+
+#[cfg(test)]
+mod tests {
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use store::Clock as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn notices_are_taken_while_kills_wait() {
+        let kind = SocketType::SEQPACKET;
+        let (ours, helper) =
+            socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let full = Request::Prepare.write();
+        while wire::send(&ours, &[&full], &[], SendFlags::DONTWAIT).is_ok() {}
+        let socket = UnixStream::from(ours);
+        socket.set_nonblocking(true).unwrap();
+        let clock = Arc::new(store::SystemClock::new());
+        let link = Link::new(
+            tokio::net::UnixStream::from_std(socket).unwrap(),
+            0,
+            clock.clone(),
+        );
+        link.kill_later(7);
+        tokio::spawn(link.clone().listen());
+        tokio::spawn(link.clone().keep_killing());
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let notice = Notice::Unprepared("no".to_owned()).write();
+        wire::send(&helper, &[&notice], &[], SendFlags::empty()).unwrap();
+        let told = tokio::select! {
+            told = link.prepared() => told,
+            () = clock.sleep(Duration::from_secs(10)) => panic!("nobody took the notice"),
+        };
+        assert!(matches!(told, Err(Error::Prepare { .. })), "{told:?}");
+    }
 }
