@@ -39,7 +39,7 @@ impl Shared {
         let folders = self.code_of(&deployment).await?;
         let mut warnings = self
             .runtime
-            .examine(&deployment.config, &folders.code)
+            .examine(&deployment.config, &folders.code, &folders.layers)
             .await?;
         if u64::from(deployment.config.memory_mb) > self.instances.memory_mb_max {
             warnings.push(format!(

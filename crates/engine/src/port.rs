@@ -19,11 +19,12 @@ pub type Warning = String;
 /// Starts instances of functions.
 pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Looks at a function before it is deployed: can it run here, and what should its author
-    /// know? `code` is the folder of the unpacked code.
+    /// know? `code` is the folder of the unpacked code, `layers` those of its layers.
     fn examine<'a>(
         &'a self,
         config: &'a FunctionConfig,
         code: &'a std::path::Path,
+        layers: &'a [std::path::PathBuf],
     ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>>;
 
     /// Starts an instance and has it initialise, within `order.init_timeout`.

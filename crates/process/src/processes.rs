@@ -137,24 +137,26 @@ impl Processes {
         &self,
         config: &FunctionConfig,
         code: &Path,
+        layers: &[PathBuf],
     ) -> Result<Vec<Warning>, CannotRun> {
         let Some(wanted) = Language::of(config.runtime) else {
-            let missing = if config.layers.is_empty() {
-                bootstrap::find(code, &[]).err()
-            } else {
-                None
-            };
+            let missing = bootstrap::find(code, layers).err();
             let warn = |why: bootstrap::Unstartable| {
                 format!(
-                    "{why}: {} needs an executable file `bootstrap` at the top of its package",
+                    "{why}: {} needs an executable file `bootstrap` at the top of its package or of \
+                     a layer",
                     config.runtime
                 )
             };
             return Ok(missing.map(warn).into_iter().collect());
         };
+        let folders: Vec<&Path> = [code]
+            .into_iter()
+            .chain(layers.iter().map(PathBuf::as_path))
+            .collect();
         let choice = self
             .finder
-            .find(wanted, &[code], &*self.config.clock)
+            .find(wanted, &folders, &*self.config.clock)
             .await?;
         // Compiled ahead, so that no start waits for it.
         self.launcher(&choice.interpreter).await?;
@@ -177,6 +179,7 @@ impl Processes {
         let claimed = clock.monotonic();
         let program = match Language::of(start.config.runtime) {
             Some(wanted) => self.with_launcher(wanted, &start).await?,
+            // A few looks at folders that the platform made: less than another thread would cost.
             None => match bootstrap::find(&start.code, &start.layers) {
                 Ok(path) => Program::Bootstrap(path),
                 Err(why) => return Ok(self.no_entrypoint(&start, why.words)),
@@ -362,8 +365,9 @@ impl engine::port::Runtime for Processes {
         &'a self,
         config: &'a FunctionConfig,
         code: &'a Path,
+        layers: &'a [PathBuf],
     ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>> {
-        Box::pin(self.look_at(config, code))
+        Box::pin(self.look_at(config, code, layers))
     }
 
     fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>> {

@@ -39,6 +39,7 @@ impl Runtime for Closures {
         &'a self,
         _: &'a FunctionConfig,
         _: &'a std::path::Path,
+        _: &'a [std::path::PathBuf],
     ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>> {
         async { Ok(Vec::new()) }.boxed()
     }

@@ -145,6 +145,7 @@ impl Runtime for FakeHandle {
         &'a self,
         config: &'a FunctionConfig,
         _: &'a std::path::Path,
+        _: &'a [std::path::PathBuf],
     ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>> {
         let refused = self.0.state.lock().cannot_run.clone();
         let warnings = if config.handler == "odd.handler" {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use engine::port::Started;
+use engine::port::{Runtime as _, Started};
 
 use crate::world::{World, shown};
 
@@ -29,6 +29,7 @@ const STORIES: &[(&str, Story)] = stories![
     layers_are_seen,
     connections_to_the_outside_are_carried,
     a_home_with_interpreters_in_it_is_not_seen,
+    a_layer_with_binaries_for_another_version_is_named,
     node_sees_its_machine,
     the_network_cannot_be_changed,
     a_flood_of_output_ends,
@@ -348,6 +349,35 @@ def handler(path, context):
         );
     }
     std::fs::remove_dir_all(home).unwrap();
+}
+
+async fn a_layer_with_binaries_for_another_version_is_named(world: World) {
+    let home = world.folder.join("other-home");
+    std::fs::create_dir_all(home.join("bin")).unwrap();
+    let python = world
+        .processes
+        .interpreter("python3.11".parse().unwrap())
+        .unwrap();
+    std::os::unix::fs::symlink(python, home.join("bin/python3")).unwrap();
+    let world = world.at_home(&home);
+    let function = world.function("python3.9", "app.handler", &[("app.py", PYTHON)]);
+    let layer = world.function(
+        "python3.9",
+        "",
+        &[("python/_x.cpython-39-x86_64-linux-gnu.so", "")],
+    );
+    let examine = async |layers: &[std::path::PathBuf]| {
+        let examined = world
+            .processes
+            .examine(&function.config, &function.code, layers);
+        examined.await.map_err(|cannot| cannot.reason)
+    };
+    assert_eq!(examine(&[]).await.unwrap().len(), 1);
+    let refused = examine(&[layer.code]).await.unwrap_err();
+    assert!(
+        refused.contains("python/_x.cpython-39-x86_64-linux-gnu.so"),
+        "{refused}"
+    );
 }
 
 async fn node_sees_its_machine(world: World) {
