@@ -6,6 +6,7 @@ pub mod drive;
 pub mod environment;
 pub mod error;
 pub mod ignore;
+mod imports;
 pub mod project;
 pub mod starter;
 mod template;

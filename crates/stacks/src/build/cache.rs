@@ -147,6 +147,12 @@ impl Stage {
         &self.path
     }
 
+    /// Makes it an entry under a key that is known only now.
+    pub(super) fn keep_as(mut self, key: &str) -> Result<PathBuf, Error> {
+        self.goal.set_file_name(key);
+        self.keep()
+    }
+
     /// Makes it an entry. If another build was faster with the same, that one's is used.
     pub(super) fn keep(mut self) -> Result<PathBuf, Error> {
         match fs::rename(&self.path, &self.goal) {

@@ -578,6 +578,34 @@ async fn typescript_is_bundled_by_the_project_s_own_esbuild() {
 }
 
 #[tokio::test]
+async fn a_bundle_is_made_anew_when_a_file_outside_changes() {
+    let esbuild = r#"#!/bin/sh
+for a; do case $a in
+  --outfile=*) cat ../shared/*.ts > ${a#--outfile=} ;;
+  --metafile=*) echo '{"inputs": {"index.ts": {}, "../shared/x.ts": {}}}' > ${a#--metafile=} ;;
+esac; done
+"#;
+    let bench = Bench::new(&[
+        ("index.ts", "import '../shared/x'; export const handler = 1"),
+        ("../shared/x.ts", "1"),
+        ("node_modules/.bin/esbuild", esbuild),
+    ]);
+    let program = bench.root.join("fn/node_modules/.bin/esbuild");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let bundle = async || {
+        let built = bench.build().await.unwrap().code.files().unwrap();
+        let file = built.iter().find(|file| file.path.ends_with("index.cjs"));
+        fs::read_to_string(&file.unwrap().from).unwrap()
+    };
+    assert_eq!(bundle().await, "1");
+    bench.write("../shared/x.ts", "2");
+    assert_eq!(bundle().await, "2");
+    bench.phases.lock().unwrap().clear();
+    bundle().await;
+    assert!(bench.phases.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn templates_bring_inline_code_layers_and_makefiles() {
     let template = r#"
 Resources:

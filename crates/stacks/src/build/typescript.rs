@@ -1,11 +1,13 @@
 //! TypeScript: the project's own build script, or else one bundle by esbuild, which is the
 //! project's own where it has one and is fetched once where it has none.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use model::Runtime;
+use serde_json::Value;
 
-use super::cache::Key;
+use super::cache::{Key, Stage};
 use super::node::{Manifest, Modules};
 use super::tool::{self, Tool};
 use super::{Build, Package, Source};
@@ -42,13 +44,9 @@ impl Build<'_> {
             .add(file);
         let key = self.digest(key.add(&entry), &own).await?;
         let key = manifest.lock_key(key)?.finish();
-        let built = match self.cache.ready("esbuild", &key) {
-            Some(ready) => ready,
-            None => {
-                self.bundle(plan, &manifest, &modules, (&entry, file), &key)
-                    .await?
-            }
-        };
+        let built = self
+            .bundled(plan, &manifest, &modules, (&entry, file), &key)
+            .await?;
         let mut own = Source::of(source)?;
         if !matches!(modules, Modules::Own) {
             own = own.without("/node_modules/");
@@ -96,17 +94,48 @@ impl Build<'_> {
             })
     }
 
+    /// The bundle, made anew if a file that went into it has changed. Those outside of the
+    /// source are known by the last bundle's own word.
+    async fn bundled(
+        &mut self,
+        plan: &FunctionPlan,
+        manifest: &Manifest,
+        modules: &Modules,
+        (entry, file): (&str, &str),
+        own: &str,
+    ) -> Result<PathBuf, Error> {
+        let source = plan.source.as_path();
+        let (cache, place) = (self.cache.clone(), source.join(entry));
+        let workshop = self
+            .off_thread(move || cache.workshop("esbuild", &place))
+            .await?;
+        let (meta, known) = (
+            workshop.folder.join("metafile"),
+            workshop.folder.join("outside"),
+        );
+        let key = outside_key(own, source, &fs::read_to_string(&known).unwrap_or_default())?;
+        if let Some(ready) = self.cache.ready("esbuild", &key) {
+            return Ok(ready);
+        }
+        let stage = self
+            .bundle(plan, manifest, modules, (entry, file), &meta)
+            .await?;
+        let outside = outside(&meta, source, &self.host.cache).join("\n");
+        fs::write(&known, &outside).map_err(Error::io("write", &known))?;
+        stage.keep_as(&outside_key(own, source, &outside)?)
+    }
+
     async fn bundle(
         &mut self,
         plan: &FunctionPlan,
         manifest: &Manifest,
         modules: &Modules,
         (entry, file): (&str, &str),
-        key: &str,
-    ) -> Result<PathBuf, Error> {
+        meta: &Path,
+    ) -> Result<Stage, Error> {
         let source = plan.source.as_path();
         let esbuild = self.esbuild(source, manifest, plan.runtime).await?;
-        let stage = self.cache.stage("esbuild", key)?;
+        let stage = self.cache.stage("esbuild", "unknown")?;
         let module = entry.ends_with(".mts") || (manifest.is_module() && !entry.ends_with(".cts"));
         let (format, extension) = if module {
             ("esm", "mjs")
@@ -121,7 +150,7 @@ impl Build<'_> {
         let mut run = Tool::new(&esbuild, source)
             .args([entry, "--bundle", "--platform=node", "--sourcemap", "--log-level=warning", "--color=false"])
             .args(["--loader:.node=copy".to_owned(), format!("--format={format}"), format!("--target={target}")])
-            .args([format!("--outfile={}", outfile.display())])
+            .args([format!("--outfile={}", outfile.display()), format!("--metafile={}", meta.display())])
             .advice("mend the source file that it names; what cannot be bundled needs a `build` script of yours");
         if module {
             run = run.args([format!("--banner:js={BANNER}")]);
@@ -137,7 +166,7 @@ impl Build<'_> {
         }
         self.progress.phase("esbuild");
         self.run(run).await?;
-        stage.keep()
+        Ok(stage)
     }
 
     async fn esbuild(
@@ -182,4 +211,36 @@ impl Build<'_> {
         self.run(run).await?;
         Ok(stage.keep()?.join(bin))
     }
+}
+
+/// The files of a bundle that are not of its source, relative to it, in their order.
+fn outside(meta: &Path, source: &Path, cache: &Path) -> Vec<String> {
+    let text = fs::read_to_string(meta).unwrap_or_default();
+    let meta: Value = serde_json::from_str(&text).unwrap_or_default();
+    let cache = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
+    let inputs = meta.get("inputs").and_then(Value::as_object);
+    let names = inputs.into_iter().flatten().map(|(name, _)| name);
+    let mut names: Vec<String> = names
+        .filter(|name| name.starts_with("../") || name.starts_with('/'))
+        // What was installed is known by its lock file.
+        .filter(|name| {
+            let path = source.join(name).canonicalize();
+            path.is_ok_and(|path| path.is_file() && !path.starts_with(&cache))
+        })
+        .cloned()
+        .collect();
+    names.sort();
+    names
+}
+
+fn outside_key(own: &str, source: &Path, outside: &str) -> Result<String, Error> {
+    let mut key = Key::new("esbuild-outside").add(own);
+    for name in outside.lines() {
+        key = key.add(name).file(&source.join(name))?;
+    }
+    // esbuild obeys those of the folders above, too.
+    for folder in source.ancestors().skip(1) {
+        key = key.file(&folder.join("tsconfig.json"))?;
+    }
+    Ok(key.finish())
 }
