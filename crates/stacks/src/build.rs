@@ -19,6 +19,7 @@ use model::Runtime;
 use store::Clock;
 
 pub use package::{Package, PackageFile, Source};
+pub(crate) use python::local_requirements;
 
 use crate::error::Error;
 use crate::ignore::Ignore;

@@ -162,6 +162,23 @@ pub(crate) fn read_bounded(file: &Path) -> Result<String, Error> {
     read_text(file, FILE_BYTES_MAX)
 }
 
+/// A file in TOML.
+pub(crate) fn read_toml(file: &Path) -> Result<toml::Table, Error> {
+    let text = read_bounded(file)?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error
+            .span()
+            .and_then(|span| text.as_bytes().get(..span.start));
+        Error::Syntax {
+            file: file.to_owned(),
+            line: before.map_or(0, |before| {
+                1 + before.iter().filter(|byte| **byte == b'\n').count()
+            }),
+            problem: error.message().to_owned(),
+        }
+    })
+}
+
 /// A file as text, if it has no more than these bytes.
 pub(crate) fn read_text(file: &Path, bytes_max: u64) -> Result<String, Error> {
     let size = std::fs::metadata(file)

@@ -2,6 +2,7 @@
 
 mod folder;
 mod handler;
+mod outside;
 mod version;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use crate::error::Error;
 use crate::template;
 use crate::watch::Watch;
 
-pub(crate) use folder::{DECIDING, line_of};
+pub(crate) use folder::decides;
+pub(crate) use outside::outside;
 
 /// What reading a project depends on besides its files.
 #[derive(Debug, Clone)]

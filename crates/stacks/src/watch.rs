@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::ignore::Ignore;
-use crate::project::{BuildKind, DECIDING, FunctionPlan};
+use crate::project::{BuildKind, FunctionPlan, decides, outside};
 
 /// Which files a project depends on.
 #[derive(Debug, Clone)]
@@ -21,8 +21,28 @@ struct Watched {
     folder: PathBuf,
     ignore: Ignore,
     function: usize,
-    /// Whether the folder is a function by the files in it, and not by a template.
-    decides: bool,
+    decides: Decides,
+}
+
+/// What files of a folder decide besides what is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decides {
+    /// Nothing: a build reads the folder, and that is all.
+    Nothing,
+    /// A function's variables, as a template says the rest.
+    Variables,
+    /// What the function is.
+    Function,
+}
+
+impl Decides {
+    fn of(templated: bool) -> Self {
+        if templated {
+            Self::Variables
+        } else {
+            Self::Function
+        }
+    }
 }
 
 /// What a change of a path means.
@@ -54,7 +74,15 @@ impl Watch {
                     ignore: Ignore::of(source)?.and("node_modules/"),
                     folder: source.clone(),
                     function,
-                    decides: !templated,
+                    decides: Decides::of(templated),
+                });
+            }
+            for folder in outside(plan) {
+                sources.push(Watched {
+                    ignore: Ignore::of(&folder)?.and("node_modules/"),
+                    folder,
+                    function,
+                    decides: Decides::Nothing,
                 });
             }
         }
@@ -144,7 +172,7 @@ impl Watch {
         let beside = parent == self.folder && !is_hidden(path.file_name());
         let within = parent.parent() == Some(&self.folder)
             && !is_hidden(parent.file_name())
-            && path.file_name().is_some_and(is_deciding_name);
+            && path.file_name().is_some_and(decides);
         beside || within
     }
 }
@@ -156,16 +184,18 @@ impl Watched {
     }
 
     fn is_deciding(&self, path: &Path) -> bool {
-        let named = || path.file_name().is_some_and(is_deciding_name);
-        // `.env` beside the code matters to functions of templates too.
-        let env = path.file_name() == Some(OsStr::new(".env"));
-        path == self.folder
-            || (path.parent() == Some(&self.folder) && (env || (self.decides && named())))
+        let Some(name) = path
+            .file_name()
+            .filter(|_| self.decides != Decides::Nothing)
+        else {
+            return false;
+        };
+        let decides = match self.decides {
+            Decides::Function => decides(name),
+            _ => name == OsStr::new(".env"),
+        };
+        path == self.folder || (path.parent() == Some(&self.folder) && decides)
     }
-}
-
-fn is_deciding_name(name: &OsStr) -> bool {
-    DECIDING.iter().any(|deciding| name == OsStr::new(deciding))
 }
 
 fn is_hidden(name: Option<&OsStr>) -> bool {

@@ -12,7 +12,7 @@ use model::Runtime;
 use super::cache::{Key, Stage};
 use super::tool::{self, Tool};
 use super::{Build, Package, Source};
-use crate::environment::read_bounded;
+use crate::environment::read_toml;
 use crate::error::Error;
 use requirements::{Local, Requirements};
 
@@ -127,14 +127,7 @@ impl Build<'_> {
         if !file.is_file() {
             return Ok(None);
         }
-        let text = read_bounded(&file)?;
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| Error::Syntax {
-                file: file.clone(),
-                line: crate::project::line_of(&text, error.span()),
-                problem: error.message().to_owned(),
-            })?;
+        let table = read_toml(&file)?;
         let listed = table
             .get("project")
             .and_then(|project| project.get("dependencies"));
@@ -303,4 +296,12 @@ fn source_of(local: &Local) -> Result<Package, Error> {
         .iter()
         .fold(source, |source, name| source.without(name));
     Ok(Package::of(source))
+}
+
+/// The folders beside a project that its requirements name.
+pub(crate) fn local_requirements(source: &Path) -> Vec<PathBuf> {
+    let file = source.join("requirements.txt");
+    let read = Requirements::read(&file).ok().flatten().unwrap_or_default();
+    let locals = read.lines.iter().filter_map(|line| Local::of(line, source));
+    locals.map(|local| local.path).collect()
 }

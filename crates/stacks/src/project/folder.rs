@@ -1,5 +1,6 @@
 //! Folders without a manifest: one function, or a folder of folders that are functions.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use engine::verb::UrlSettings;
 use model::Runtime;
 
 use super::{BuildKind, Found, FunctionPlan, Options, handler, name_of, version};
-use crate::environment::read_bounded;
+use crate::environment::{read_bounded, read_toml};
 use crate::error::Error;
 use crate::template;
 
@@ -30,8 +31,8 @@ const NODE: &[&str] = &[
     "handler.mts",
 ];
 
-/// Files whose change may change what a function is, and not only what it does.
-pub(crate) const DECIDING: &[&str] = &[
+/// Files besides whose change may change what a function is, and not only what it does.
+const DECIDING: &[&str] = &[
     "bootstrap",
     "Cargo.toml",
     "package.json",
@@ -40,22 +41,14 @@ pub(crate) const DECIDING: &[&str] = &[
     ".node-version",
     ".nvmrc",
     ".env",
-    "lambda_function.py",
-    "app.py",
-    "main.py",
-    "handler.py",
-    "index.mjs",
-    "index.js",
-    "index.cjs",
-    "index.ts",
-    "index.mts",
-    "handler.mjs",
-    "handler.js",
-    "handler.cjs",
-    "handler.ts",
-    "handler.mts",
     crate::ignore::IGNORE_FILE,
 ];
+
+/// Whether a change of a file of this name may change what a function is.
+pub(crate) fn decides(name: &OsStr) -> bool {
+    let mut known = PYTHON.iter().chain(NODE).chain(DECIDING);
+    known.any(|known| name == OsStr::new(known))
+}
 
 /// Reads a folder that has no manifest.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Found, Error> {
@@ -242,28 +235,13 @@ pub(crate) fn is_typescript(file: &str) -> bool {
 }
 
 fn uses_lambda_runtime(cargo: &Path) -> Result<bool, Error> {
-    let text = read_bounded(cargo)?;
-    let manifest: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| Error::Syntax {
-            file: cargo.to_owned(),
-            line: line_of(&text, error.span()),
-            problem: error.message().to_owned(),
-        })?;
+    let manifest = read_toml(cargo)?;
     let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
     Ok(dependencies.is_some_and(|named| {
         ["lambda_runtime", "lambda_http"]
             .iter()
             .any(|name| named.contains_key(*name))
     }))
-}
-
-/// The line, from 1, at which a range of a text begins.
-pub(crate) fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
-    let before = span.and_then(|span| text.as_bytes().get(..span.start));
-    before.map_or(0, |before| {
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
-    })
 }
 
 /// The file that package.json names as its entry, if it is a source file within the folder.

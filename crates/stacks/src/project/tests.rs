@@ -274,6 +274,55 @@ fn changes_are_told_apart_by_whom_they_concern() {
 }
 
 #[test]
+fn changes_outside_of_a_source_that_is_built_from_them() {
+    let template = r#"
+Resources:
+  Ts:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: nodejs20.x, Handler: index.handler, CodeUri: ts}
+  Py:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: python3.12, Handler: app.handler, CodeUri: py}
+  Rs:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: provided.al2023, CodeUri: rs}
+"#;
+    let (_temporary, root) = folder(&[
+        ("template.yaml", template),
+        ("ts/index.ts", "import '../shared/x.js'; import './y'"),
+        (
+            "ts/package.json",
+            r#"{"dependencies": {"lib": "file:../lib"}}"#,
+        ),
+        ("lib/index.js", ""),
+        ("shared/x.ts", "import '../deep/z'"),
+        ("deep/z.ts", ""),
+        ("py/app.py", PY),
+        ("py/requirements.txt", "-e ../common"),
+        ("common/setup.py", ""),
+        ("rs/Cargo.toml", "[dependencies]\none = {path = '../crate'}"),
+        (
+            "crate/Cargo.toml",
+            "[dependencies]\none = {path = '../other'}",
+        ),
+        ("other/src/lib.rs", ""),
+    ]);
+    let watch = read(&root, &options()).unwrap().watch;
+    let check = |path: &str, function: usize| {
+        let expected = Some(Relevant::Functions(vec![function]));
+        assert_eq!(watch.relevant(&root.join(path)), expected, "{path}");
+    };
+    check("shared/x.ts", 0);
+    check("shared/new.ts", 0);
+    check("deep/z.ts", 0);
+    check("lib/index.js", 0);
+    check("common/common.py", 1);
+    check("crate/src/lib.rs", 2);
+    check("other/src/lib.rs", 2);
+    assert_eq!(watch.relevant(&root.join("else/x.ts")), None);
+}
+
+#[test]
 fn changes_in_a_template_s_project() {
     let template = r#"
 Resources:

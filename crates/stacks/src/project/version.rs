@@ -5,7 +5,7 @@ use std::path::Path;
 use model::Runtime;
 
 use super::Options;
-use crate::environment::read_bounded;
+use crate::environment::{read_bounded, read_toml};
 use crate::error::Error;
 
 /// Taken where neither the project nor the host decides.
@@ -117,14 +117,7 @@ fn requires_python(folder: &Path) -> Result<Option<String>, Error> {
     if !file.is_file() {
         return Ok(None);
     }
-    let text = read_bounded(&file)?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| Error::Syntax {
-            line: super::folder::line_of(&text, error.span()),
-            problem: error.message().to_owned(),
-            file,
-        })?;
+    let table = read_toml(&file)?;
     let project = table
         .get("project")
         .and_then(|project| project.get("requires-python"));
