@@ -88,6 +88,19 @@ impl<'a> Resolver<'a> {
     /// The node with its intrinsic functions carried out. None where it has no value: wanted so
     /// (`AWS::NoValue`) or because it cannot be known, which is reported.
     pub(crate) fn resolve(&self, node: &Node, report: &mut Report) -> Option<Node> {
+        let resolved = self.carry_out(node, report)?;
+        let text = resolved.as_text();
+        let Some(reference) = text.as_deref().and_then(dynamic_reference) else {
+            return Some(resolved);
+        };
+        report.warn(node.line, format!(
+            "{reference} is kept in AWS and not read here; what it is the value of is left out (a \
+             variable can be set in .env or an env-vars file)"
+        ));
+        None
+    }
+
+    fn carry_out(&self, node: &Node, report: &mut Report) -> Option<Node> {
         let line = node.line;
         match &node.value {
             Value::Text { text, .. } => {
@@ -455,6 +468,14 @@ fn parameter(entry: &Entry, options: &Options) -> Option<Node> {
     }
     // The default of such a parameter is the name of something kept in AWS, not the value.
     (!kind.starts_with("AWS::SSM::")).then(|| Node::text(entry.line, text))
+}
+
+/// The first `{{resolve:service:name}}` in a text, which CloudFormation would replace.
+fn dynamic_reference(text: &str) -> Option<&str> {
+    let start = text.find("{{resolve:")?;
+    let rest = text.get(start..)?;
+    let end = rest.find("}}")?;
+    rest.get(..end + "}}".len())
 }
 
 fn weight(node: &Node) -> usize {

@@ -376,6 +376,25 @@ fn mistakes_are_errors_with_their_line() {
 }
 
 #[test]
+fn what_is_kept_in_aws_is_named() {
+    check_variables(
+        r#"
+          PLAIN: "{{resolve:ssm:/db/host:1}}"
+          WITHIN: !Sub "https://{{resolve:secretsmanager:${Stage}:SecretString:key}}@db"
+          JOINED: !Join ["", ["{{resolve:", "ssm:/x", "}}"]]
+          BRACES: "{{other}}""#,
+        "Parameters:\n  Stage: {Type: String, Default: dev}",
+        expect![[r#"
+            BRACES={{other}}
+            template.yaml:1: the template has no parameter Chosen
+            template.yaml:11: {{resolve:ssm:/db/host:1}} is kept in AWS and not read here; what it is the value of is left out (a variable can be set in .env or an env-vars file)
+            template.yaml:12: {{resolve:secretsmanager:dev:SecretString:key}} is kept in AWS and not read here; what it is the value of is left out (a variable can be set in .env or an env-vars file)
+            template.yaml:13: {{resolve:ssm:/x}} is kept in AWS and not read here; what it is the value of is left out (a variable can be set in .env or an env-vars file)
+        "#]],
+    );
+}
+
+#[test]
 fn intrinsic_functions() {
     check_variables(
         r#"
