@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::Build;
@@ -105,6 +105,24 @@ impl Drop for Group {
     }
 }
 
+/// Waits for its input to end, which it does when this process dies in whatever way, and kills
+/// the group then. A process that died so can no longer do it itself.
+const WATCHER: &str = "read -r _; kill -s KILL -- \"-$1\"";
+
+/// Starts the watcher of a group; ends with what it answers. Without a shell there is none.
+fn watch_over(group: rustix::process::Pid) -> Option<Child> {
+    Command::new("/bin/sh")
+        .args(["-c", WATCHER, "sh"])
+        .arg(group.as_raw_nonzero().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .ok()
+}
+
 impl Build<'_> {
     /// Runs a tool to its end, showing what it writes; answers the lines of its standard output
     /// if they are data.
@@ -118,7 +136,9 @@ impl Build<'_> {
             )
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let group = Group(id.and_then(rustix::process::Pid::from_raw));
+        let id = id.and_then(rustix::process::Pid::from_raw);
+        let watcher = id.and_then(watch_over);
+        let group = Group(id);
         let (lines, mut received) = mpsc::channel(64);
         let out = child
             .stdout
@@ -149,6 +169,7 @@ impl Build<'_> {
         // What the tool started ends with it, and with that the pipes; but for something that
         // left the group and holds them open.
         drop(group);
+        drop(watcher);
         let mut patience = self.host.clock.sleep(DRAIN_MAX);
         while let Some(line) = tokio::select! {
             line = received.recv() => line,
@@ -282,4 +303,28 @@ pub(super) fn find_beside(program: Option<&Path>, name: &str) -> Option<PathBuf>
 pub(super) fn is_program(file: &Path) -> bool {
     fs::metadata(file)
         .is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tool_ends_with_the_process_that_started_it() {
+        let mut tool = Command::new("cat");
+        tool.stdin(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut tool = tool.spawn().unwrap();
+        // Waiting for it would close its input, and end it, too.
+        let _input = tool.stdin.take();
+        let id = i32::try_from(tool.id().unwrap()).unwrap();
+        let mut watcher = watch_over(rustix::process::Pid::from_raw(id).unwrap()).unwrap();
+        // As the kernel does it when the process dies.
+        drop(watcher.stdin.take());
+        assert_eq!(tool.wait().await.unwrap().signal(), Some(9));
+        assert!(watcher.wait().await.unwrap().success());
+    }
 }
