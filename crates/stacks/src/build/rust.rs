@@ -2,6 +2,7 @@
 //! `bootstrap`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -22,8 +23,11 @@ impl Build<'_> {
         let key = Key::new("rust").add(binary.unwrap_or_default());
         let key = self.digest(key, &own).await?.finish();
         // Sources elsewhere are in no digest; cargo itself knows whether they have changed.
+        let unlocked = !source.join("Cargo.lock").is_file();
+        let within = source.ancestors().skip(1);
+        let mut within = within.filter(|folder| folder.join("Cargo.toml").is_file());
         let alone = !read_bounded(&source.join("Cargo.toml"))?.contains("path")
-            && source.join("Cargo.lock").is_file();
+            && (!unlocked || within.next().is_none());
         if alone && let Some(ready) = self.cache.ready("rust", &key) {
             return Ok(Package::of(Source::built(ready)));
         }
@@ -31,7 +35,14 @@ impl Build<'_> {
         let target = self
             .off_thread(move || cache.workshop("rust", &folder))
             .await?;
-        let program = self.compile_program(source, binary, &target.folder).await?;
+        let manifest = if alone && unlocked {
+            mirror(&own, source, &target.folder.join("dayfly-source"))?
+        } else {
+            source.join("Cargo.toml")
+        };
+        let program = self
+            .compile_program(source, &manifest, binary, &target.folder)
+            .await?;
         let key = if alone {
             key
         } else {
@@ -43,6 +54,7 @@ impl Build<'_> {
     async fn compile_program(
         &mut self,
         source: &Path,
+        manifest: &Path,
         binary: Option<&str>,
         target: &Path,
     ) -> Result<PathBuf, Error> {
@@ -56,7 +68,9 @@ impl Build<'_> {
                 "--release",
                 "--message-format=json-render-diagnostics",
                 "--color=never",
+                "--manifest-path",
             ])
+            .args([manifest])
             .env("CARGO_TARGET_DIR", target)
             .stdout_is_data()
             .advice("mend what the compiler names");
@@ -90,6 +104,31 @@ impl Build<'_> {
         fs::copy(program, &bootstrap).map_err(Error::io("copy", program))?;
         Ok(Package::of(Source::built(stage.keep()?)))
     }
+}
+
+/// A folder of links to what is in the source, in which cargo may write the lock file that the
+/// source does not have; it stays there for the next build.
+fn mirror(own: &Package, source: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if path.is_symlink() {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    let ignored = |name: &Path, is_folder| {
+        let mut sources = own.sources.iter();
+        sources.any(|own| own.ignore.is_ignored(name, is_folder))
+    };
+    for entry in fs::read_dir(source).map_err(Error::io("list", source))? {
+        let entry = entry.map_err(Error::io("list", source))?;
+        let name = PathBuf::from(entry.file_name());
+        if !ignored(&name, entry.path().is_dir()) {
+            let link = folder.join(&name);
+            symlink(entry.path(), &link).map_err(Error::io("make", &link))?;
+        }
+    }
+    Ok(folder.join("Cargo.toml"))
 }
 
 /// The program that one of cargo's messages says was made.

@@ -684,6 +684,35 @@ Resources:
 }
 
 #[tokio::test]
+async fn a_rust_package_without_a_lock_file_is_left_without_one() {
+    let bench = Bench::new(&[
+        (
+            "template.yaml",
+            "Resources: {Fn: {Type: AWS::Serverless::Function, Properties: {Runtime: provided.al2023}}}",
+        ),
+        ("Cargo.toml", "[package]\nname = 'one'\nedition = '2024'\n"),
+        (
+            "src/main.rs",
+            "fn main() { print!(include_str!(\"../text\")) }",
+        ),
+        ("text", "text"),
+    ]);
+    let before = bench.own_files();
+    bench.build().await.unwrap();
+    assert_eq!(bench.own_files(), before);
+    bench.phases.lock().unwrap().clear();
+    bench
+        .check(expect![[r#"
+        bootstrap bootstrap
+        []
+    "#]])
+        .await;
+    bench.write("src/main.rs", "fn main() {}");
+    bench.build().await.unwrap();
+    assert_eq!(bench.own_files(), before);
+}
+
+#[tokio::test]
 async fn what_runs_too_long_or_talks_too_much_is_bounded() {
     let bench = Bench::new(&[("app.py", PY), ("requirements.txt", "dep")]);
     let talk = "#!/bin/sh\ncase $3 in --version) exit 0;; esac\nfor i in $(seq 1000); do printf \"\\033[31mline $i\\033[0m\\r\\n\"; done; exit 3";
