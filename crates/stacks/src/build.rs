@@ -18,6 +18,7 @@ use std::sync::Arc;
 use model::Runtime;
 use store::Clock;
 
+pub(crate) use node::local_packages;
 pub use package::{Package, PackageFile, Source};
 pub(crate) use python::local_requirements;
 

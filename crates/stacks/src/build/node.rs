@@ -1,6 +1,7 @@
 //! Node packages: dependencies by the project's own package manager, and its own build script.
 //! Nothing is ever written into the user's folder.
 
+mod local;
 mod manifest;
 
 use std::fs;
@@ -109,12 +110,13 @@ impl Build<'_> {
         runtime: Runtime,
     ) -> Result<PathBuf, Error> {
         let key = Key::new("node").add(&runtime.to_string());
-        let key = manifest.lock_key(key)?.finish();
+        let key = self.lock_key(manifest, key).await?.finish();
         if let Some(ready) = self.cache.ready("node", &key) {
             return Ok(ready);
         }
         let stage = self.cache.stage("node", &key)?;
         manifest.copy_for_install(source, stage.path())?;
+        self.copy_locals(source, manifest, stage.path()).await?;
         self.install(stage.path(), manifest.manager(), runtime, Which::Production)
             .await?;
         // What was needed to install is not needed to run.
@@ -127,6 +129,34 @@ impl Build<'_> {
             fs::rename(&made, &goal).map_err(Error::io("move into place", &goal))?;
         }
         result.keep()
+    }
+
+    /// All that decides what is installed, packages of this machine included.
+    pub(super) async fn lock_key(&self, manifest: &Manifest, key: Key) -> Result<Key, Error> {
+        let mut key = manifest.lock_key(key)?;
+        for local in manifest.locals() {
+            key = if local.path.is_dir() {
+                self.digest(key, &local::package_of(&local)?).await?
+            } else {
+                key.file(&local.path)?
+            };
+        }
+        Ok(key)
+    }
+
+    async fn copy_locals(
+        &self,
+        source: &Path,
+        manifest: &Manifest,
+        target: &Path,
+    ) -> Result<(), Error> {
+        let locals = manifest.locals();
+        if locals.is_empty() {
+            return Ok(());
+        }
+        let (source, target) = (source.to_owned(), target.to_owned());
+        self.off_thread(move || local::copy(&source, &locals, &target))
+            .await
     }
 
     async fn install(
@@ -175,7 +205,7 @@ impl Build<'_> {
         let own = Package::of(Source::of(source)?.without("node_modules/"));
         let key = Key::new("node-built").add(&plan.runtime.to_string());
         let key = self.digest(key, &own).await?;
-        let key = manifest.lock_key(key)?.finish();
+        let key = self.lock_key(manifest, key).await?.finish();
         let built = match self.cache.ready("node-built", &key) {
             Some(ready) => ready,
             None => self.run_script(plan, manifest, &own, &key).await?,
@@ -213,10 +243,12 @@ impl Build<'_> {
         }
         clear_but_modules(work)?;
         self.copy(own, work).await?;
+        self.copy_locals(&plan.source, manifest, work).await?;
         self.install_all(plan, manifest, work).await?;
         self.script(work, manifest.manager(), plan.runtime).await?;
         let stage = self.cache.stage("node-built", key)?;
-        let result = Package::of(Source::built(work.to_owned()).without("/node_modules/"));
+        let result = Source::built(work.to_owned()).without("/node_modules/");
+        let result = Package::of(result.without(&format!("/{}/", local::FOLDER)));
         self.copy(&result, stage.path()).await?;
         stage.keep()
     }
@@ -229,7 +261,7 @@ impl Build<'_> {
         work: &Path,
     ) -> Result<(), Error> {
         let key = Key::new("modules").add(&plan.runtime.to_string());
-        let key = manifest.lock_key(key)?.finish();
+        let key = self.lock_key(manifest, key).await?.finish();
         let modules = work.join("node_modules");
         let marker = modules.join(".dayfly-key");
         let current = fs::read_to_string(&marker).is_ok_and(|text| text == key);
@@ -295,6 +327,15 @@ impl Build<'_> {
             ))),
         }
     }
+}
+
+/// The packages of this machine that a project needs; none where its package.json says nothing
+/// that can be read.
+pub(crate) fn local_packages(source: &Path) -> Vec<PathBuf> {
+    let manifest = Manifest::read(source).ok();
+    let locals = manifest.map(|manifest| manifest.locals());
+    let locals = locals.into_iter().flatten();
+    locals.map(|local| local.path).collect()
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

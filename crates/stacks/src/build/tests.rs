@@ -511,6 +511,79 @@ async fn a_node_modules_that_fits_is_used_as_it_is() {
 }
 
 #[tokio::test]
+async fn packages_of_this_machine_are_copied() {
+    // As npm does it with these options: what has a place is packed from there.
+    let npm = r#"#!/bin/sh
+echo "$@"
+for place in $(grep -o '"file:[^"]*' package.json | cut -c7-); do
+  mkdir -p node_modules/dep && cp $place/package.json $place/index.js node_modules/dep || exit 1
+done
+"#;
+    let bench = Bench::new(&[
+        ("index.js", JS),
+        (
+            "package.json",
+            r#"{"dependencies": {"dep": "file:../lib"}}"#,
+        ),
+        ("package-lock.json", "{}"),
+        (
+            "../lib/package.json",
+            r#"{"name": "dep", "dependencies": {"deep": "file:../deep"}}"#,
+        ),
+        ("../lib/index.js", "1"),
+        (
+            "../deep/package.json",
+            r#"{"name": "deep", "scripts": {"prepare": "no"}}"#,
+        ),
+    ]);
+    bench.program("npm", npm);
+    let installed = async |name: &str| {
+        let built = bench.build().await.unwrap().code.files().unwrap();
+        let file = built.iter().find(|file| file.path.ends_with(name)).unwrap();
+        fs::read_to_string(&file.from).unwrap()
+    };
+    assert_eq!(installed("dep/index.js").await, "1");
+    bench.write("../lib/index.js", "2");
+    assert_eq!(installed("dep/index.js").await, "2");
+    let manifest = installed("dep/package.json").await;
+    assert!(manifest.contains("/.dayfly-local/1-deep"), "{manifest}");
+    bench.check(expect![[r#"
+        index.handler index.js node_modules/dep/index.js node_modules/dep/package.json package-lock.json package.json
+        []
+        npm install
+          install --install-links --omit=dev
+        npm install
+          install --install-links --omit=dev
+    "#]]).await;
+}
+
+#[tokio::test]
+async fn members_of_a_workspace_find_each_other() {
+    let bench = Bench::new(&[
+        ("index.js", JS),
+        (
+            "package.json",
+            r#"{"name": "fn", "dependencies": {"dep": "workspace:*"}}"#,
+        ),
+        ("../package.json", r#"{"workspaces": ["f*", "libs/*"]}"#),
+        ("../libs/dep/package.json", r#"{"name": "dep"}"#),
+    ]);
+    bench.program(
+        "npm",
+        "#!/bin/sh\necho \"$@\"; grep -o dayfly-local/.* package.json",
+    );
+    bench
+        .check(expect![[r#"
+        index.handler index.js package.json
+        []
+        npm install
+          install --install-links --omit=dev
+          dayfly-local/0-dep"},"name":"fn"}
+    "#]])
+        .await;
+}
+
+#[tokio::test]
 async fn a_build_script_runs_in_a_copy() {
     let manifest = r#"{"scripts": {"build": "it"}, "devDependencies": {"dep": "1"}}"#;
     let bench = Bench::new(&[

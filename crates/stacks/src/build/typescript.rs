@@ -43,7 +43,7 @@ impl Build<'_> {
             .add(&plan.runtime.to_string())
             .add(file);
         let key = self.digest(key.add(&entry), &own).await?;
-        let key = manifest.lock_key(key)?.finish();
+        let key = self.lock_key(&manifest, key).await?.finish();
         let built = self
             .bundled(plan, &manifest, &modules, (&entry, file), &key)
             .await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{BuildKind, FunctionPlan};
-use crate::build::local_requirements;
+use crate::build::{local_packages, local_requirements};
 use crate::environment::{read_text, read_toml};
 use crate::ignore::Ignore;
 use crate::imports::specifiers;
@@ -24,10 +24,10 @@ pub(crate) fn outside(plan: &FunctionPlan) -> BTreeSet<PathBuf> {
     let source = plan.source.as_path();
     let found = match &plan.build {
         BuildKind::Python => local_requirements(source),
-        BuildKind::Node => packages(source),
+        BuildKind::Node => local_packages(source),
         BuildKind::TypeScript { .. } => {
             let mut found = imported(source);
-            found.append(&mut packages(source));
+            found.append(&mut local_packages(source));
             found
         }
         BuildKind::Rust { .. } => crates(source),
@@ -37,26 +37,6 @@ pub(crate) fn outside(plan: &FunctionPlan) -> BTreeSet<PathBuf> {
         .into_iter()
         .filter(|path| !path.starts_with(source) && !source.starts_with(path));
     outside.collect()
-}
-
-/// The folders that package.json asks for by their place.
-fn packages(source: &Path) -> Vec<PathBuf> {
-    let text = read_text(&source.join("package.json"), FILE_BYTES_MAX).unwrap_or_default();
-    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let sections = ["dependencies", "devDependencies", "optionalDependencies"];
-    let entries = sections
-        .iter()
-        .filter_map(|section| manifest.get(section)?.as_object())
-        .flatten();
-    let places = entries.filter_map(|(_, version)| {
-        let version = version.as_str()?;
-        ["file:", "link:", "portal:"]
-            .iter()
-            .find_map(|protocol| version.strip_prefix(protocol))
-    });
-    places
-        .filter_map(|place| source.join(place).canonicalize().ok())
-        .collect()
 }
 
 /// The folders of the files that the source imports from elsewhere, and these in turn.

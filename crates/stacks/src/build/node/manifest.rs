@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::local::{Local, locals};
 use crate::build::cache::Key;
 use crate::environment::read_bounded;
 use crate::error::Error;
@@ -52,6 +53,11 @@ impl Manifest {
             folder: folder.to_owned(),
             value,
         })
+    }
+
+    /// The packages of this machine that it asks for.
+    pub(in crate::build) fn locals(&self) -> Vec<Local> {
+        locals(&self.folder, &self.value)
     }
 
     fn names(&self, section: &str) -> impl Iterator<Item = &str> {
@@ -193,7 +199,20 @@ impl Manager {
     /// What to say to install from the files in a folder.
     pub(in crate::build) fn arguments(self, folder: &Path, production: bool) -> Vec<&'static str> {
         let locked = |name: &str| folder.join(name).is_file();
+        // A lock file speaks of the places that copied packages had; what it says of others holds.
+        let copied = has_copies(folder);
         let mut arguments = match self {
+            Self::Npm if copied => vec!["install", "--install-links"],
+            Self::Pnpm if copied => vec![
+                "install",
+                "--no-frozen-lockfile",
+                "--config.node-linker=hoisted",
+                "--config.package-import-method=copy",
+            ],
+            Self::Yarn if copied && is_berry(folder) => {
+                return vec!["install", "--no-immutable"];
+            }
+            Self::Yarn if copied => vec!["install", "--non-interactive"],
             Self::Npm if locked("package-lock.json") || locked("npm-shrinkwrap.json") => vec!["ci"],
             Self::Npm => vec!["install", "--no-package-lock"],
             // A flat folder of plain files: links into a store elsewhere could not be packed.
@@ -206,15 +225,22 @@ impl Manager {
             Self::Yarn if is_berry(folder) => return vec!["install", "--immutable"],
             Self::Yarn => vec!["install", "--frozen-lockfile", "--non-interactive"],
         };
-        if production {
-            arguments.push(match self {
-                Self::Npm => "--omit=dev",
-                Self::Pnpm => "--prod",
-                Self::Yarn => "--production",
-            });
-        }
+        // Said in both cases, as NODE_ENV and the user's own settings would decide otherwise.
+        arguments.push(match (self, production) {
+            (Self::Npm, true) => "--omit=dev",
+            (Self::Npm, false) => "--include=dev",
+            (Self::Pnpm, true) => "--prod",
+            (Self::Pnpm, false) => "--prod=false",
+            (Self::Yarn, true) => "--production",
+            (Self::Yarn, false) => "--production=false",
+        });
         arguments
     }
+}
+
+/// Whether packages have been copied into a folder, so that its lock file does not fit wholly.
+fn has_copies(folder: &Path) -> bool {
+    folder.join(super::local::FOLDER).is_dir()
 }
 
 /// Whether a yarn.lock is of yarn 2 or later.
@@ -248,6 +274,17 @@ impl OwnModules<'_> {
         self.folder.join(name).join("package.json").is_file()
     }
 
+    /// Whether a dependency is a link to somewhere that no package can hold.
+    fn leads_out(&self) -> bool {
+        let Ok(folder) = self.folder.canonicalize() else {
+            return false;
+        };
+        self.manifest.names("dependencies").any(|name| {
+            let leads = self.folder.join(name).canonicalize();
+            leads.is_ok_and(|place| !place.starts_with(&folder))
+        })
+    }
+
     /// Whether it also holds what only development needs, which no package should carry.
     pub(in crate::build) fn has_development(&self) -> bool {
         self.manifest
@@ -257,7 +294,7 @@ impl OwnModules<'_> {
 
     /// Whether it is what the lock file asks for, as far as its installer noted down.
     pub(in crate::build) fn is_current(&self) -> bool {
-        if !self.is_complete() {
+        if !self.is_complete() || self.leads_out() {
             return false;
         }
         let lock = LOCKS
