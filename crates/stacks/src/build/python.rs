@@ -148,6 +148,20 @@ impl Build<'_> {
                  not read; write them with `poetry export -o requirements.txt`, or list them under [project]",
             ));
         }
+        let dynamic = table
+            .get("project")
+            .and_then(|project| project.get("dynamic")?.as_array());
+        let mut dynamic = dynamic
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str);
+        if dynamic.any(|name| name == "dependencies") {
+            self.warnings.push(format!(
+                "{}: its dependencies are dynamic and known to its build backend only, so that none \
+                 is installed; list them under [project] or in a requirements.txt",
+                file.display()
+            ));
+        }
         Ok((!listed.is_empty()).then_some(Needs::Listed(listed)))
     }
 

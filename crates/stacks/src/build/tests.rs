@@ -448,6 +448,13 @@ async fn pyproject_names_dependencies_too() {
         pip install
           no such package
     "#]]).await;
+    let dynamic = "[project]\ndynamic = ['dependencies']";
+    Bench::new(&[("app.py", PY), ("pyproject.toml", dynamic)])
+        .check(expect![[r#"
+            app.handler app.py pyproject.toml
+            ["ROOT/fn/pyproject.toml: its dependencies are dynamic and known to its build backend only, so that none is installed; list them under [project] or in a requirements.txt"]
+        "#]])
+        .await;
     let poetry = "[tool.poetry.dependencies]\npython = '^3.10'\ndep = '1'";
     Bench::new(&[("app.py", PY), ("pyproject.toml", poetry)]).check(expect![[r#"
         build fn: the dependencies under [tool.poetry] in pyproject.toml are in a form that pip does not read; write them with `poetry export -o requirements.txt`, or list them under [project]

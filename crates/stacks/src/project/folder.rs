@@ -50,9 +50,26 @@ pub(crate) fn decides(name: &OsStr) -> bool {
     known.any(|known| name == OsStr::new(known))
 }
 
+/// Manifests of other tools, which say what they say to nobody here.
+const FOREIGN: &[&str] = &[
+    "serverless.yml",
+    "serverless.yaml",
+    "serverless.json",
+    "serverless.ts",
+    "host.json",
+    "cdk.json",
+];
+
 /// Reads a folder that has no manifest.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Found, Error> {
     let mut found = Found::default();
+    for name in FOREIGN.iter().filter(|name| folder.join(name).is_file()) {
+        found.warnings.push(format!(
+            "{}: not read yet; functions are looked for by their files, and what it says of them \
+             has no effect",
+            folder.join(name).display()
+        ));
+    }
     if let Some(function) = function(folder, options, &mut found.warnings)? {
         found.functions.push((function, Vec::new()));
         return Ok(found);

@@ -181,6 +181,17 @@ fn what_is_no_function_says_what_was_looked_for() {
 }
 
 #[test]
+fn manifests_of_other_tools_are_named() {
+    check(
+        &[("app.py", PY), ("serverless.yml", "service: x")],
+        expect![[r#"
+            project python3.13 app.lambda_handler [] Python url {}
+            warning: ROOT/serverless.yml: not read yet; functions are looked for by their files, and what it says of them has no effect
+        "#]],
+    );
+}
+
+#[test]
 fn runtimes_are_the_newest_that_fit() {
     check(
         &[("app.py", PY), (".python-version", "3.11.7\n")],
