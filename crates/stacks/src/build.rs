@@ -2,6 +2,7 @@
 //! digest of all that it was made from, so that an unchanged project builds nothing.
 
 mod cache;
+mod links;
 mod make;
 mod node;
 mod package;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use model::Runtime;
 use store::Clock;
 
+pub(crate) use links::linked_folders;
 pub(crate) use node::local_packages;
 pub use package::{Package, PackageFile, Source};
 pub(crate) use python::local_requirements;
@@ -96,9 +98,11 @@ pub async fn build(
     };
     let mut layers = Vec::new();
     for layer in &plan.layers {
-        layers.push(build.layer(layer).await?);
+        let layer = build.layer(layer).await?;
+        layers.push(build.with_links(layer).await?);
     }
     let (code, handler) = build.code(plan).await?;
+    let code = build.with_links(code).await?;
     let code = build.with_sdk(plan.runtime, code, &layers).await?;
     Ok(Built {
         handler,

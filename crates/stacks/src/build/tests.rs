@@ -262,6 +262,40 @@ for lib in $(grep ^/ "$4"); do mkdir $lib/build; cp $lib/setup.py "$2/installed.
 }
 
 #[tokio::test]
+async fn links_out_of_the_source_are_followed() {
+    let bench = Bench::new(&[
+        ("app.py", PY),
+        ("lib/real.py", ""),
+        ("../common/deep/c.py", "1"),
+        ("../one.txt", ""),
+    ]);
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, bench.root.join("fn").join(name)).unwrap();
+    };
+    link("../common", "common");
+    link("../../one.txt", "lib/one.txt");
+    link("lib/real.py", "inside.py");
+    link("nowhere", "dangling.py");
+    bench
+        .check(expect![[r#"
+        app.handler app.py common/deep/c.py dangling.py inside.py lib/one.txt lib/real.py
+        []
+    "#]])
+        .await;
+    let read_common = async || {
+        let files = bench.build().await.unwrap().code.files().unwrap();
+        let file = files
+            .iter()
+            .find(|file| file.path.ends_with("c.py"))
+            .unwrap();
+        fs::read_to_string(&file.from).unwrap()
+    };
+    assert_eq!(read_common().await, "1");
+    bench.write("../common/deep/c.py", "2");
+    assert_eq!(read_common().await, "2");
+}
+
+#[tokio::test]
 async fn lock_files_decide_what_is_installed() {
     let pip = r#"#!/bin/sh
 case "$3" in install) ;; *) exit 0 ;; esac

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{BuildKind, FunctionPlan};
-use crate::build::{local_packages, local_requirements};
+use crate::build::{linked_folders, local_packages, local_requirements};
 use crate::environment::{read_text, read_toml};
 use crate::ignore::Ignore;
 use crate::imports::specifiers;
@@ -22,7 +22,7 @@ const EXTENSIONS: &[&str] = &["ts", "tsx", "mts", "cts", "js", "mjs", "cjs", "js
 /// which would make everything its business.
 pub(crate) fn outside(plan: &FunctionPlan) -> BTreeSet<PathBuf> {
     let source = plan.source.as_path();
-    let found = match &plan.build {
+    let mut found = match &plan.build {
         BuildKind::Python => local_requirements(source),
         BuildKind::Node => local_packages(source),
         BuildKind::TypeScript { .. } => {
@@ -33,6 +33,9 @@ pub(crate) fn outside(plan: &FunctionPlan) -> BTreeSet<PathBuf> {
         BuildKind::Rust { .. } => crates(source),
         BuildKind::Copy | BuildKind::Inline { .. } | BuildKind::Make { .. } => Vec::new(),
     };
+    if !matches!(plan.build, BuildKind::Inline { .. }) {
+        found.append(&mut linked_folders(source));
+    }
     let outside = found
         .into_iter()
         .filter(|path| !path.starts_with(source) && !source.starts_with(path));
