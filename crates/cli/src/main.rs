@@ -57,8 +57,9 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 
 /// The platform's own diagnostics, on stderr; `DAYFLY_LOG=debug` and the like choose how much.
 fn start_diagnostics() {
+    // The watcher warns of every folder that goes, as it forgets each of them twice.
     let filter = tracing_subscriber::EnvFilter::try_from_env("DAYFLY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,notify=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

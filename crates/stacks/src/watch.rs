@@ -94,23 +94,18 @@ impl Watch {
         })
     }
 
-    /// The folders to watch with all that is in them; none lies in another.
+    /// Where watching begins: each of these folders, even where it is a link, and what is
+    /// [entered](Self::enters) below it.
     pub fn roots(&self) -> Vec<PathBuf> {
-        let parents = self
-            .manifests
-            .iter()
-            .filter_map(|file| file.parent())
-            .map(Path::to_owned);
-        let mut roots: Vec<PathBuf> = vec![self.folder.clone()];
-        roots.extend(self.sources.iter().map(|source| source.folder.clone()));
-        roots.extend(parents.filter(|parent| !parent.starts_with(&self.folder)));
+        let sources = self.sources.iter().map(|source| source.folder.as_path());
+        let parents = self.manifests.iter().filter_map(|file| file.parent());
+        let mut roots: Vec<PathBuf> = std::iter::once(self.folder.as_path())
+            .chain(sources)
+            .chain(parents)
+            .map(Path::to_owned)
+            .collect();
         roots.sort();
         roots.dedup();
-        let all = roots.clone();
-        roots.retain(|root| {
-            !all.iter()
-                .any(|other| root != other && root.starts_with(other))
-        });
         roots
     }
 

@@ -1,7 +1,6 @@
 //! The loop of a development session: read, build, deploy, wait for a change, again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::deploy::{self, Failed};
-use super::watch::Watch;
+use super::watch::{Changed, Watch};
 use super::{Event, Options, Watching, logs};
 use crate::config::Config;
 use crate::node::{Error as NodeError, Node};
@@ -133,10 +132,10 @@ impl Dev {
         for warning in self.node.warnings() {
             self.warn(None, warning).await;
         }
-        self.show_warnings(&project).await;
-        self.remove_strangers(&project).await;
         // Watching begins before the first build, so that no save is missed during it.
         let mut watch = self.watch(&project).await;
+        self.show_warnings(&project).await;
+        self.remove_strangers(&project).await;
         let all: Vec<usize> = (0..project.functions.len()).collect();
         self.deploy(&project, &all, self.began).await;
         self.tell(Event::Ready {
@@ -145,26 +144,25 @@ impl Dev {
             watching: watch.as_ref().map_or(Watching::Off, Watch::watching),
         })
         .await;
-        while let Some(watching) = &mut watch {
-            let relevant = |path: &std::path::Path| project.watch.relevant(path).is_some();
-            let Some(changed) = watching.next(&self.clock, relevant).await else {
-                return;
+        while let Some(watching) = &watch {
+            let changed = match watching.next(&*self.clock).await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    watch = self.poll(&project, &error).await;
+                    Changed::Anything
+                }
             };
             let began = self.clock.monotonic();
-            match what_changed(&project, &changed) {
+            match what_changed(&project, changed) {
                 Change::Functions(functions) => self.deploy(&project, &functions, began).await,
                 Change::Project => match read(&self.node, &self.options).await {
                     Ok(read) => {
-                        let roots = read.watch.roots();
-                        let moved = roots != project.watch.roots();
                         project = read;
+                        watch = self.watch_on(watch, &project).await;
                         self.show_warnings(&project).await;
                         self.remove_strangers(&project).await;
                         let all: Vec<usize> = (0..project.functions.len()).collect();
                         self.deploy(&project, &all, began).await;
-                        if moved {
-                            watch = self.watch(&project).await;
-                        }
                     }
                     Err(error) => {
                         self.warn(None, format!("{error}; what is deployed goes on"))
@@ -185,15 +183,33 @@ impl Dev {
         if let Some(advice) = drive.advice() {
             self.warn(None, advice).await;
         }
-        let roots = project.watch.roots();
-        match Watch::start(&roots, drive.needs_polling()) {
+        match Watch::start(project.watch.clone(), drive.needs_polling()).await {
             Ok(watch) => Some(watch),
-            // Out of watches, most often; looking at the files needs none.
+            Err(error) => self.poll(project, &error).await,
+        }
+    }
+
+    /// Goes on watching a project that was read again.
+    async fn watch_on(&self, watch: Option<Watch>, project: &Project) -> Option<Watch> {
+        match watch.as_ref()?.follow(project.watch.clone()).await {
+            Ok(()) => watch,
+            Err(error) => self.poll(project, &error).await,
+        }
+    }
+
+    /// Out of watches, most often; looking at the files needs none.
+    async fn poll(&self, project: &Project, error: &notify::Error) -> Option<Watch> {
+        let advice =
+            "raise fs.inotify.max_user_watches; until then files are looked at once a second";
+        self.warn(None, format!("files cannot be watched: {error}; {advice}"))
+            .await;
+        let polling = Watch::start(project.watch.clone(), true).await;
+        match polling {
+            Ok(watch) => Some(watch),
             Err(error) => {
-                let advice = "raise fs.inotify.max_user_watches; until then files are looked at once a second";
-                self.warn(None, format!("files cannot be watched: {error}; {advice}"))
-                    .await;
-                Watch::start(&roots, true).ok()
+                let text = format!("files cannot be looked at: {error}; changes are not deployed");
+                self.warn(None, text).await;
+                None
             }
         }
     }
@@ -319,16 +335,17 @@ enum Change {
     Functions(Vec<usize>),
 }
 
-fn what_changed(project: &Project, paths: &[PathBuf]) -> Change {
-    let mut functions = BTreeMap::new();
+fn what_changed(project: &Project, changed: Changed) -> Change {
+    let Changed::Paths(paths) = changed else {
+        return Change::Project;
+    };
+    let mut functions = BTreeSet::new();
     for path in paths {
-        match project.watch.relevant(path) {
+        match project.watch.relevant(&path) {
             Some(Relevant::Project) => return Change::Project,
-            Some(Relevant::Functions(indexes)) => {
-                functions.extend(indexes.into_iter().map(|i| (i, ())))
-            }
+            Some(Relevant::Functions(indexes)) => functions.extend(indexes),
             None => {}
         }
     }
-    Change::Functions(functions.into_keys().collect())
+    Change::Functions(functions.into_iter().collect())
 }

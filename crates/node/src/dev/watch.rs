@@ -1,13 +1,21 @@
-//! Tells when a project's files have settled after a change.
+//! Tells when a project's files have settled after a change. What a change means is decided by
+//! `stacks`, before anything is kept of it.
 
+mod folders;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher as _};
+use arc_swap::ArcSwap;
+use notify::event::ModifyKind;
+use notify::{EventKind, Watcher as _};
+use parking_lot::Mutex;
 use store::Clock;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
+use self::folders::Folders;
 use super::Watching;
 
 /// Quiet time after the last change before it is acted on: an editor's save is several events,
@@ -17,61 +25,89 @@ const SETTLE: Duration = Duration::from_millis(25);
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// Time between two looks at a drive that tells of no changes.
 const POLL: Duration = Duration::from_secs(1);
-/// Changes that may wait to be looked at; what comes beyond them is part of the same burst.
-const BACKLOG: usize = 1024;
+/// Paths that may wait to be looked at; with more, everything is looked at (ours).
+const PENDING_MAX: usize = 1024;
 
-/// Watches a folder and everything below it.
+/// Watches the folders that a project is made of.
+#[derive(Debug)]
 pub(super) struct Watch {
-    changes: mpsc::Receiver<PathBuf>,
-    watching: Watching,
+    heard: Arc<Heard>,
     // Dropped with the watch, which ends the watching.
-    _watcher: Box<dyn notify::Watcher + Send>,
+    folders: Arc<Mutex<Folders>>,
+    watching: Watching,
 }
 
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch")
-            .field("watching", &self.watching)
-            .finish_non_exhaustive()
-    }
+/// A burst of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// These paths, each of which matters.
+    Paths(BTreeSet<PathBuf>),
+    /// More than could be told: anything may have changed.
+    Anything,
+}
+
+/// What the thread that hears of changes shares with the watch.
+#[derive(Debug)]
+struct Heard {
+    project: ArcSwap<stacks::Watch>,
+    pending: Mutex<Pending>,
+    /// Notified when something is pending.
+    news: Notify,
+}
+
+/// Changes that nobody has looked at yet.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Those that matter.
+    paths: BTreeSet<PathBuf>,
+    /// Folders that have appeared and are to be watched.
+    folders: BTreeSet<PathBuf>,
+    /// Whether some were lost.
+    lost: bool,
 }
 
 impl Watch {
     /// Begins to watch. `polling` is for drives that tell of no changes.
-    pub(super) fn start(roots: &[PathBuf], polling: bool) -> Result<Self, notify::Error> {
-        let (send, changes) = mpsc::channel(BACKLOG);
-        let handler = move |event: notify::Result<notify::Event>| {
-            let Ok(event) = event else { return };
-            if matches!(event.kind, notify::EventKind::Access(_)) {
-                return;
-            }
-            for path in event.paths {
-                // A full channel means that a reaction is due already.
-                let _ = send.try_send(path);
-            }
-        };
-        let mut watcher: Box<dyn notify::Watcher + Send> = if polling {
+    pub(super) async fn start(
+        project: stacks::Watch,
+        polling: bool,
+    ) -> Result<Self, notify::Error> {
+        let heard = Arc::new(Heard {
+            project: ArcSwap::from_pointee(project),
+            pending: Mutex::default(),
+            news: Notify::new(),
+        });
+        let hearing = Arc::clone(&heard);
+        let watcher: Box<dyn notify::Watcher + Send> = if polling {
             let config = notify::Config::default().with_poll_interval(POLL);
+            // What could not be looked at now will be again in a second.
+            let handler =
+                move |event: notify::Result<_>| event.into_iter().for_each(|e| hearing.hear(e));
             Box::new(notify::PollWatcher::new(handler, config)?)
         } else {
+            let handler = move |event| match event {
+                Ok(event) => hearing.hear(event),
+                Err(error) => {
+                    tracing::debug!(%error, "changes were not told");
+                    hearing.lose();
+                }
+            };
             Box::new(notify::RecommendedWatcher::new(
                 handler,
                 notify::Config::default(),
             )?)
         };
-        for root in roots {
-            watcher.watch(root, RecursiveMode::Recursive)?;
-        }
-        let watching = if polling {
-            Watching::Polling
-        } else {
-            Watching::Notified
+        let watch = Self {
+            heard,
+            folders: Arc::new(Mutex::new(Folders::new(watcher))),
+            watching: if polling {
+                Watching::Polling
+            } else {
+                Watching::Notified
+            },
         };
-        Ok(Self {
-            changes,
-            watching,
-            _watcher: watcher,
-        })
+        watch.follow_all().await?;
+        Ok(watch)
     }
 
     /// How it is done.
@@ -79,33 +115,134 @@ impl Watch {
         self.watching
     }
 
-    /// The paths of the next burst of changes that matter, once it is over.
-    pub(super) async fn next(
-        &mut self,
-        clock: &Arc<dyn Clock>,
-        relevant: impl Fn(&Path) -> bool,
-    ) -> Option<Vec<PathBuf>> {
-        let mut burst = Vec::new();
-        loop {
-            let path = self.changes.recv().await?;
-            if relevant(&path) {
-                burst.push(path);
-                break;
-            }
+    /// Goes on with what the project is made of now.
+    pub(super) async fn follow(&self, project: stacks::Watch) -> Result<(), notify::Error> {
+        self.heard.project.store(Arc::new(project));
+        self.follow_all().await
+    }
+
+    async fn follow_all(&self) -> Result<(), notify::Error> {
+        self.on_folders(|folders, project| folders.follow(project))
+            .await
+    }
+
+    /// The next burst of changes that matter, once it is over. An error means that some can no
+    /// longer be told: another watch is needed.
+    pub(super) async fn next(&self, clock: &dyn Clock) -> Result<Changed, notify::Error> {
+        let mut changed = Changed::none();
+        while changed == Changed::none() {
+            self.heard.news.notified().await;
+            self.take(&mut changed).await?;
         }
         let began = clock.monotonic();
-        loop {
+        while clock.monotonic().saturating_sub(began) <= SETTLE_MAX {
             tokio::select! {
-                path = self.changes.recv() => match path {
-                    Some(path) if relevant(&path) => burst.push(path),
-                    Some(_) => {}
-                    None => return Some(burst),
-                },
-                () = clock.sleep(SETTLE) => return Some(burst),
+                () = self.heard.news.notified() => self.take(&mut changed).await?,
+                () = clock.sleep(SETTLE) => break,
             }
-            if clock.monotonic().saturating_sub(began) > SETTLE_MAX {
-                return Some(burst);
-            }
+        }
+        Ok(changed)
+    }
+
+    /// Adds what is pending. The files that a new folder holds already have changed, too: they
+    /// may have been there before it was watched.
+    async fn take(&self, changed: &mut Changed) -> Result<(), notify::Error> {
+        let pending = std::mem::take(&mut *self.heard.pending.lock());
+        if pending.lost {
+            *changed = Changed::Anything;
+            return self.follow_all().await;
+        }
+        changed.add(pending.paths);
+        if !pending.folders.is_empty() {
+            let appeared = pending.folders;
+            let held = self.on_folders(move |folders, project| folders.enter(&appeared, project));
+            changed.add(held.await?);
+        }
+        Ok(())
+    }
+
+    /// Does something with the folders where waiting for a disk holds nobody up.
+    async fn on_folders<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Folders, &stacks::Watch) -> T + Send + 'static,
+    ) -> T {
+        let folders = Arc::clone(&self.folders);
+        let project = self.heard.project.load_full();
+        let done = tokio::task::spawn_blocking(move || work(&mut folders.lock(), &project));
+        match done.await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 }
+
+impl Changed {
+    fn none() -> Self {
+        Self::Paths(BTreeSet::new())
+    }
+
+    fn add(&mut self, more: BTreeSet<PathBuf>) {
+        let Self::Paths(paths) = self else { return };
+        paths.extend(more);
+        if paths.len() > PENDING_MAX {
+            *self = Self::Anything;
+        }
+    }
+}
+
+impl Heard {
+    fn hear(&self, event: notify::Event) {
+        if event.need_rescan() {
+            return self.lose();
+        }
+        let appeared = match event.kind {
+            EventKind::Access(_) => return,
+            EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_)) => true,
+            _ => false,
+        };
+        for path in event.paths {
+            self.note(path, appeared);
+        }
+    }
+
+    /// Keeps a change if it matters. What does not wakes nobody, so that a log that is written
+    /// beside the code puts off no reaction.
+    fn note(&self, path: PathBuf, appeared: bool) {
+        let project = self.project.load();
+        let is_new_folder = appeared && project.enters(&path) && is_folder(&path);
+        let matters = project.relevant(&path).is_some();
+        if !is_new_folder && !matters {
+            return;
+        }
+        let mut pending = self.pending.lock();
+        if is_new_folder {
+            pending.folders.insert(path.clone());
+        }
+        if matters {
+            pending.paths.insert(path);
+        }
+        let too_many = pending.paths.len().max(pending.folders.len()) > PENDING_MAX;
+        drop(pending);
+        if too_many {
+            self.lose();
+        } else {
+            self.news.notify_one();
+        }
+    }
+
+    fn lose(&self) {
+        *self.pending.lock() = Pending {
+            lost: true,
+            ..Pending::default()
+        };
+        self.news.notify_one();
+    }
+}
+
+/// A link to a folder is none: packages keep links as they are.
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+#[cfg(test)]
+mod tests;

@@ -277,7 +277,10 @@ fn changes_are_told_apart_by_whom_they_concern() {
     check("b/node_modules/x/index.js", None);
     check(".dayfly/store.db", None);
     check("c/deep/app.py", None);
-    assert_eq!(watch.roots(), vec![root.clone()]);
+    assert_eq!(
+        watch.roots(),
+        vec![root.clone(), root.join("a"), root.join("b")]
+    );
     assert!(
         watch.enters(&root.join("a/lib")) && watch.enters(&root) && watch.enters(&root.join("c"))
     );
