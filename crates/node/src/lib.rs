@@ -3,9 +3,13 @@
 mod config;
 pub mod dev;
 pub mod doctor;
+#[cfg(test)]
+#[path = "../../engine/tests/door/fixture.rs"]
+mod fixture;
 mod front;
 mod node;
 mod region;
+mod stop;
 mod url_ports;
 
 pub use config::Config;

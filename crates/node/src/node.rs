@@ -8,20 +8,24 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use engine::Engine;
 use gateway::listen::{Limits, Peer, Server};
+use parking_lot::Mutex;
 use process::Processes;
 use process::interpreter::Surroundings;
 use process::spawner::Spawner;
 use store::{Clock, SystemClock};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Config;
 use crate::front::{Front, Serve, Service};
+use crate::stop::Stop;
 use crate::url_ports::{PortTable, UrlPorts};
 
 /// How long busy instances may go on when the node stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long answers may still be written once every instance has ended: what goes on longer, such
+/// as a log that is followed, would never end (ours).
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A node that could not be started, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +81,9 @@ pub struct Node {
     config: Config,
     urls: UrlPorts,
     endpoint: Endpoint,
-    stop: Arc<Notify>,
-    /// The one port's server and the follower of the catalog; end with the node.
-    tasks: Vec<JoinHandle<()>>,
+    stop: Stop,
+    /// The one port's server and the follower of the catalog; taken, and ended, by `stop`.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Node {
@@ -119,15 +123,16 @@ impl Node {
         });
         let server: Serve = Server::new(service, Limits::default(), Arc::clone(&clock));
         endpoint.set(server.clone());
+        let stop = Stop::new();
         let urls = UrlPorts::new(
             engine.clone(),
             config.account.clone(),
             address,
             server.clone(),
             ports,
+            stop.stopping(),
         );
-        let stop = Arc::new(Notify::new());
-        let mut node = Self {
+        let node = Self {
             engine,
             trees,
             processes,
@@ -138,34 +143,51 @@ impl Node {
             urls,
             endpoint,
             stop,
-            tasks: Vec::new(),
+            tasks: Mutex::default(),
         };
         node.serve(server, listener);
         Ok(node)
     }
 
-    fn serve(&mut self, server: Serve, listener: TcpListener) {
-        let stop = Arc::clone(&self.stop);
-        self.tasks.push(tokio::spawn(async move {
-            server.run(listener, stop.notified()).await
-        }));
-        let urls = self.urls.clone();
-        let stop = Arc::clone(&self.stop);
-        self.tasks.push(tokio::spawn(async move {
+    fn serve(&self, server: Serve, listener: TcpListener) {
+        let stopping = self.stop.stopping();
+        let port = tokio::spawn(async move { server.run(listener, stopping.given()).await });
+        let (urls, stopping) = (self.urls.clone(), self.stop.stopping());
+        let follower = tokio::spawn(async move {
             tokio::select! {
                 () = urls.follow() => {}
-                () = stop.notified() => {}
+                () = stopping.given() => {}
             }
-        }));
+        });
+        self.tasks.lock().extend([port, follower]);
     }
 }
 
 impl Node {
     /// Stops serving, lets busy instances end for a while, and ends every sandbox.
     pub async fn stop(&self) {
-        self.stop.notify_waiters();
-        self.urls.stop().await;
-        self.engine.stop(GRACE).await;
+        self.stop.give();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        let aborts: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
+        {
+            let served = async {
+                for task in tasks {
+                    // One that panicked has ended, too.
+                    let _ = task.await;
+                }
+                self.urls.ended().await;
+            };
+            let mut served = std::pin::pin!(served);
+            let mut ended = std::pin::pin!(self.engine.stop(GRACE));
+            tokio::select! {
+                () = &mut served => ended.await,
+                () = &mut ended => tokio::select! {
+                    () = served => {}
+                    () = self.clock.sleep(LAST_ANSWERS) => {}
+                },
+            }
+        }
+        aborts.iter().for_each(AbortHandle::abort);
         self.spawner.shutdown().await;
         self.endpoint.clear();
     }

@@ -1,6 +1,6 @@
 //! A loopback port of its own for each function URL, the same one every time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use engine::Engine;
 use engine::verb::FunctionView;
 use model::{AccountId, FunctionId};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::front::Serve;
+use crate::stop::Stopping;
 
 /// How many ports above the node's own are tried for a new URL before the system chooses one.
 const PORTS_TRIED: u16 = 400;
@@ -35,15 +36,21 @@ struct Shared {
     server: Serve,
     table: PortTable,
     open: Mutex<HashMap<FunctionId, Open>>,
-    stop: Arc<Notify>,
+    stopping: Stopping,
 }
 
 #[derive(Debug)]
 struct Open {
     port: u16,
     url_id: String,
-    /// Ends with the listener; aborted when the URL goes.
+    /// Ends with the listener; ended with this at the latest.
     serving: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
 }
 
 impl UrlPorts {
@@ -53,6 +60,7 @@ impl UrlPorts {
         main: SocketAddr,
         server: Serve,
         table: PortTable,
+        stopping: Stopping,
     ) -> Self {
         let shared = Shared {
             engine,
@@ -62,7 +70,7 @@ impl UrlPorts {
             server,
             table,
             open: Mutex::new(HashMap::new()),
-            stop: Arc::new(Notify::new()),
+            stopping,
         };
         Self {
             shared: Arc::new(shared),
@@ -70,9 +78,12 @@ impl UrlPorts {
     }
 
     /// Opens ports for URLs that have none and closes those whose URL is gone. What cannot be
-    /// opened is answered, with the reason.
+    /// opened is answered, with the reason. Once the node stops, nothing is opened any more.
     pub(crate) async fn reconcile(&self) -> Vec<(FunctionId, String)> {
         let mut open = self.shared.open.lock().await;
+        if self.shared.stopping.is_given() {
+            return Vec::new();
+        }
         let functions = self.shared.engine.list(&self.shared.account, None);
         let wanted: HashMap<&FunctionId, &Arc<FunctionView>> = functions
             .iter()
@@ -80,22 +91,23 @@ impl UrlPorts {
             .map(|view| (&view.id, view))
             .collect();
         open.retain(|id, entry| {
-            let same = wanted
+            wanted
                 .get(id)
                 .and_then(|view| view.url.as_ref())
-                .is_some_and(|url| url.url_id == entry.url_id);
-            if !same {
-                entry.serving.abort();
-            }
-            same
+                .is_some_and(|url| url.url_id == entry.url_id)
         });
+        let mut taken: HashSet<u16> = functions
+            .iter()
+            .filter_map(|view| view.url.as_ref()?.port)
+            .collect();
         let mut problems = Vec::new();
         for view in &functions {
             let Some(url) = view.url.as_ref().filter(|_| !open.contains_key(&view.id)) else {
                 continue;
             };
-            match self.open(view, url.port).await {
+            match self.open(view, url.port, &taken).await {
                 Ok((port, serving)) => {
+                    taken.insert(port);
                     let entry = Open {
                         port,
                         url_id: url.url_id.clone(),
@@ -118,30 +130,24 @@ impl UrlPorts {
         &self,
         view: &FunctionView,
         known: Option<u16>,
+        taken: &HashSet<u16>,
     ) -> std::io::Result<(u16, JoinHandle<()>)> {
-        let listener = self.bind(known).await?;
+        let listener = self.bind(known, taken).await?;
         let port = listener.local_addr()?.port();
         if known != Some(port) {
             let kept = self.shared.engine.set_url_port(&view.id, port).await;
             kept.map_err(|error| std::io::Error::other(error.to_string()))?;
         }
         let server = self.shared.server.clone();
-        let stop = Arc::clone(&self.shared.stop);
+        let stopping = self.shared.stopping.clone();
         let serving = tokio::spawn(async move {
-            server.run(listener, stop.notified()).await;
+            server.run(listener, stopping.given()).await;
         });
         Ok((port, serving))
     }
 
-    /// The port it had, else the first free one after the node's own, else any.
-    async fn bind(&self, known: Option<u16>) -> std::io::Result<TcpListener> {
-        let taken: Vec<u16> = self
-            .shared
-            .engine
-            .list(&self.shared.account, None)
-            .iter()
-            .filter_map(|view| view.url.as_ref().and_then(|url| url.port))
-            .collect();
+    /// The port it had, else the first after the node's own that nobody has, else any.
+    async fn bind(&self, known: Option<u16>, taken: &HashSet<u16>) -> std::io::Result<TcpListener> {
         let last = self.shared.first.saturating_add(PORTS_TRIED);
         let fresh = (self.shared.first..last).filter(|port| !taken.contains(port));
         for port in known.into_iter().chain(fresh) {
@@ -162,20 +168,17 @@ impl UrlPorts {
         }
     }
 
-    /// Stops listening; requests in flight end.
-    pub(crate) async fn stop(&self) {
-        self.shared.stop.notify_waiters();
-        let open: Vec<Open> = self
-            .shared
-            .open
-            .lock()
-            .await
-            .drain()
-            .map(|(_, entry)| entry)
-            .collect();
-        for entry in open {
-            // A listener's task ends by the notice above; one that panicked has ended too.
-            let _ = entry.serving.await;
+    /// Resolves, once the node stops, when all requests in flight have ended. Dropped before that,
+    /// it cuts them off.
+    pub(crate) async fn ended(&self) {
+        self.shared.stopping.clone().given().await;
+        let open = std::mem::take(&mut *self.shared.open.lock().await);
+        for mut entry in open.into_values() {
+            // One that panicked has ended, too.
+            let _ = (&mut entry.serving).await;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

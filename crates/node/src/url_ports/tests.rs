@@ -1,0 +1,56 @@
+//! Ports of function URLs while a node lives and stops, functions being closures.
+
+use gateway::listen::{Limits, Server};
+
+use super::*;
+use crate::fixture::{Fixture, echo};
+use crate::front::Service;
+use crate::stop::Stop;
+
+fn ports(fixture: &Fixture, stop: &Stop) -> UrlPorts {
+    let service: Service =
+        Box::new(|_| Box::pin(async { http::Response::new(gateway::full("here")) }));
+    let server = Server::new(service, Limits::default(), Arc::clone(&fixture.clock));
+    UrlPorts::new(
+        fixture.engine.clone(),
+        "000000000000".parse().unwrap(),
+        SocketAddr::from(([127, 0, 0, 1], 4566)),
+        server,
+        PortTable::default(),
+        stop.stopping(),
+    )
+}
+
+#[tokio::test]
+async fn a_url_is_open_until_the_node_stops_and_none_is_opened_after_that() {
+    let fixture = Fixture::new(echo).await;
+    fixture.deploy(fixture.deployment()).await;
+    let stop = Stop::new();
+    let urls = ports(&fixture, &stop);
+    assert_eq!(urls.reconcile().await, Vec::new());
+    let port = *urls.shared.table.load().keys().next().unwrap();
+    let connect = || tokio::net::TcpStream::connect(("127.0.0.1", port));
+    let _idle = connect().await.unwrap();
+    stop.give();
+    // What was being opened when the sign was given sees it all the same.
+    urls.ended().await;
+    assert!(connect().await.is_err());
+    assert_eq!(urls.reconcile().await, Vec::new());
+    assert!(urls.shared.open.lock().await.is_empty());
+}
+
+#[tokio::test]
+async fn each_url_keeps_a_port_of_its_own() {
+    let fixture = Fixture::new(echo).await;
+    fixture.deploy(fixture.deployment()).await;
+    let stop = Stop::new();
+    let urls = ports(&fixture, &stop);
+    urls.reconcile().await;
+    let first = urls.shared.table.load_full();
+    stop.give();
+    urls.ended().await;
+    let stop = Stop::new();
+    let urls = ports(&fixture, &stop);
+    urls.reconcile().await;
+    assert_eq!(*urls.shared.table.load_full(), *first);
+}
