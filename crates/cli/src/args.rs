@@ -19,7 +19,7 @@ Data goes to stdout, everything else to stderr. Exit codes:
   1  the function failed             6  the project could not be read or built
   2  the command line is wrong       7  this host cannot do what was asked
   3  there is no such function      70  the platform failed
-  4  no dayfly answers at the endpoint";
+  4  no dayfly answers here         130  interrupted again while it was stopping";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -21,6 +21,8 @@ pub(crate) enum Code {
     Project = 6,
     Host = 7,
     Platform = 70,
+    /// As a shell would say of SIGINT.
+    Interrupted = 130,
 }
 
 impl Failure {

@@ -48,7 +48,16 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
             screen.show(&event)
         }
     };
-    let ((), ()) = tokio::join!(session.stop(), drained);
+    let ended = async { tokio::join!(session.stop(), drained) };
+    tokio::select! {
+        // First, so that it listens before anything is stopped.
+        biased;
+        () = node::interrupted() => {
+            // Nothing is waited for: the spawner ends what is left, as it does after a SIGKILL.
+            std::process::exit(Code::Interrupted as i32);
+        }
+        _ = ended => {}
+    }
     broken.map_or(Ok(()), |error| Err(Failure::new(Code::Platform, error)))
 }
 
@@ -277,7 +286,7 @@ impl Screen {
     fn stopping(&mut self) {
         self.end_build();
         if !self.json {
-            terminal::note("stopping");
+            terminal::note("stopping; Ctrl-C again ends it at once");
         }
     }
 }

@@ -149,6 +149,31 @@ fn ctrl_c_ends_it_cleanly_and_leaves_nothing() {
 }
 
 #[test]
+fn a_second_ctrl_c_waits_for_nothing_and_leaves_nothing() {
+    let marker = "dayfly-story-interrupt-twice";
+    let project = marked(marker);
+    project.write(
+        "f/app.py",
+        "import time\ndef handler(e, c):\n  print('began', flush=True)\n  time.sleep(600)\n",
+    );
+    project.write("template.yaml", "Resources: {F: {Type: 'AWS::Serverless::Function', Properties: {FunctionName: f, CodeUri: f, Handler: app.handler, Runtime: python3.11, Timeout: 900}}}");
+    let mut dev = Dev::start(project.path());
+    let mut busy = dayfly(&["invoke", "f", "--endpoint", &dev.origin])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    while dev.until("log")["text"] != "began" {}
+    dev.signal("INT");
+    // It has heard when its port is closed.
+    let authority = dev.origin.trim_start_matches("http://").to_owned();
+    while std::net::TcpStream::connect(&authority).is_ok() {}
+    dev.signal("INT");
+    assert_eq!(dev.child.wait().expect("an end").code(), Some(130));
+    gone(marker);
+    assert!(!busy.wait().expect("an end").success());
+}
+
+#[test]
 fn a_killed_daemon_leaves_nothing_and_starts_again_with_everything() {
     let marker = "dayfly-story-killed";
     let project = marked(marker);
