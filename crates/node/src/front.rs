@@ -51,6 +51,13 @@ impl Front {
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let door = self.door(&parts);
+        if door == Door::Control && is_from_a_function(&parts) {
+            return plain(
+                StatusCode::FORBIDDEN,
+                "functions may not use dayfly's own API; they call each other through AWS's, at \
+                 AWS_ENDPOINT_URL\n",
+            );
+        }
         let checked = match &door {
             Door::Control | Door::Aws => guard::check(&parts, &self.allow_hosts),
             Door::FunctionUrl(url_id) => guard::check_name(&parts, Some(url_id), &self.allow_hosts),
@@ -103,6 +110,12 @@ impl Front {
             Door::Unknown
         }
     }
+}
+
+/// What runs in a sandbox is code that nobody vouches for: it calls as on Lambda, and no more.
+fn is_from_a_function(parts: &Parts) -> bool {
+    let peer = parts.extensions.get::<Peer>();
+    peer.is_some_and(|peer| peer.instance.is_some())
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {

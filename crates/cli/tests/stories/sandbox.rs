@@ -179,6 +179,26 @@ fn the_platforms_endpoint_is_reachable_and_nothing_else_of_the_host_is() {
 }
 
 #[test]
+fn functions_may_not_use_the_control_api() {
+    let (_project, node) = node();
+    let ask = |method: &str, path: &str| {
+        format!(
+            "urllib.request.urlopen(urllib.request.Request(os.environ['AWS_ENDPOINT_URL'] + \
+             '/_dayfly/v1/{path}', method='{method}'), timeout=5).status"
+        )
+    };
+    let sources = [
+        ask("GET", "functions"),
+        ask("DELETE", "functions/other"),
+        ask("GET", "functions/other/logs"),
+    ];
+    for source in sources {
+        assert_eq!(probe(&node, &[&source]), ["HTTPError"], "{source}");
+    }
+    assert_eq!(node.invoke("other", r#"{"try": []}"#)["outcome"], "replied");
+}
+
+#[test]
 fn limits_hold() {
     let template = "
 Resources:
