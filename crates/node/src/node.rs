@@ -73,6 +73,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
+    /// The engine's; kept to hear of its end.
+    store: Arc<store::Sqlite>,
     trees: Arc<store::Trees>,
     processes: Arc<Processes>,
     spawner: Spawner,
@@ -108,7 +110,7 @@ impl Node {
         let (spawner, processes) = sandboxes(&config, address, &endpoint, &clock)?;
         let engine = Engine::open(
             engine_config(&config),
-            store,
+            Arc::clone(&store) as Arc<dyn store::Store>,
             Arc::clone(&trees),
             logs,
             Arc::clone(&clock),
@@ -134,6 +136,7 @@ impl Node {
         );
         let node = Self {
             engine,
+            store,
             trees,
             processes,
             spawner,
@@ -190,6 +193,14 @@ impl Node {
         aborts.iter().for_each(AbortHandle::abort);
         self.spawner.shutdown().await;
         self.endpoint.clear();
+    }
+
+    /// Resolves when the store has failed, and with it every promise to keep something: the node is
+    /// then to be stopped and its process to end, as only a fresh look at the disk tells what is
+    /// on it.
+    pub fn broken(&self) -> impl Future<Output = Error> + Send + use<> {
+        let broken = self.store.broken();
+        async move { Error::Store(broken.await) }
     }
 
     /// Where clients reach it: `http://127.0.0.1:PORT`.

@@ -32,9 +32,13 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
         .await
         .map_err(|error| failure(&error))?;
     let mut stop = std::pin::pin!(node::interrupted());
+    let mut failed = std::pin::pin!(session.node().broken());
     let broken = loop {
         tokio::select! {
             () = &mut stop => break None,
+            error = &mut failed => break Some(anyhow!(
+                "the store failed, and nothing more would be kept: {error}; look after the disk, then run it again"
+            )),
             event = events.recv() => match event {
                 Some(event) => screen.show(&event),
                 None => break Some(anyhow!("the session ended by itself; run it again with DAYFLY_LOG=info to see why")),

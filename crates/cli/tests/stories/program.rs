@@ -1,11 +1,11 @@
 //! The program itself: its commands, exit codes, and what it leaves when it ends or is killed.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use crate::http::get;
+use crate::http::{Request, get, post};
 use crate::project::Project;
 use crate::test_node::TestNode;
 
@@ -39,10 +39,14 @@ fn stderr(output: &Output) -> String {
 
 impl Dev {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, Stdio::inherit())
+    }
+
+    fn start_with(folder: &Path, stderr: Stdio) -> Self {
         let folder = folder.to_str().expect("a UTF-8 path");
         let mut child = dayfly(&["dev", folder, "--port", "0", "--json"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(stderr)
             .spawn()
             .expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
@@ -68,6 +72,15 @@ impl Dev {
             }
         }
         panic!("it ended before '{event}'");
+    }
+
+    /// How it ended by itself, and what it said on stderr.
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut words = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut words).expect("its words");
+        }
+        (self.child.wait().expect("an end"), words)
     }
 
     fn signal(&self, name: &str) {
@@ -196,6 +209,44 @@ fn a_functions_own_port_is_no_endpoint() {
     assert!(stderr(&answer).contains("a function's own port"));
     let instances = get(&format!("{}/_dayfly/v1/instances", node.origin)).send();
     assert_eq!(instances.json(), serde_json::json!([]), "it did not run");
+}
+
+#[test]
+fn a_store_that_fails_ends_the_daemon_with_words() {
+    let marker = "dayfly-story-store";
+    let project = marked(marker);
+    let dev = Dev::start_with(project.path(), Stdio::piped());
+    let file = project.path().join(".dayfly/store.db");
+    damage(&file);
+    let url = format!("{}/2015-03-31/functions/f/invocations", dev.origin);
+    let refused = event(&url, "{}").send();
+    assert_eq!(refused.status, 500, "{}", refused.text());
+    let (status, words) = dev.end();
+    assert_eq!(status.code(), Some(70), "{words}");
+    assert!(
+        words.contains("the store failed") && words.contains("store.db"),
+        "{words}"
+    );
+    gone(marker);
+}
+
+/// Takes away what events are written to.
+fn damage(file: &Path) {
+    let script = "import sqlite3, sys\nsqlite3.connect(sys.argv[1]).execute('DROP TABLE bodies')\n";
+    let done = Command::new("python3")
+        .args(["-c", script])
+        .arg(file)
+        .status();
+    assert!(done.expect("Python runs").success());
+}
+
+/// An invocation that is accepted, not waited for.
+fn event(url: &str, payload: &str) -> Request {
+    let signature = "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/lambda/aws4_request, \
+                     SignedHeaders=host, Signature=0";
+    post(url, payload)
+        .header("authorization", signature)
+        .header("x-amz-invocation-type", "Event")
 }
 
 #[test]
