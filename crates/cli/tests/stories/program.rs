@@ -186,19 +186,47 @@ fn a_second_ctrl_c_waits_for_nothing_and_leaves_nothing() {
     assert!(!busy.wait().expect("an end").success());
 }
 
+/// A template of the function `f`, which may run so many times at once.
+fn template(reserved: u32) -> String {
+    format!(
+        "Resources:
+  F:
+    Type: AWS::Serverless::Function
+    Properties:
+      FunctionName: f
+      CodeUri: f
+      Handler: app.handler
+      Runtime: python3.11
+      ReservedConcurrentExecutions: {reserved}
+"
+    )
+}
+
 #[test]
 fn a_killed_daemon_leaves_nothing_and_starts_again_with_everything() {
     let marker = "dayfly-story-killed";
     let project = marked(marker);
+    project.write(
+        "f/app.py",
+        "def handler(e, c):\n  print('ran', e['n'], c.aws_request_id)\n",
+    );
+    // Nothing of it can run before the kill: whatever runs afterwards was kept.
+    project.write("template.yaml", &template(0));
     let dev = Dev::start(project.path());
-    let answer = output(&["invoke", "f", "--endpoint", &dev.origin]);
-    assert!(answer.status.success(), "{}", stderr(&answer));
+    let url = format!("{}/2015-03-31/functions/f/invocations", dev.origin);
+    let accepted = event(&url, r#"{"n": 17}"#).send();
+    assert_eq!(accepted.status, 202, "{}", accepted.text());
+    let id = accepted
+        .header("x-amzn-requestid")
+        .expect("an id")
+        .to_owned();
     dev.signal("KILL");
     gone(marker);
     drop(dev);
-    let dev = Dev::start(project.path());
-    let answer = output(&["invoke", "f", "--endpoint", &dev.origin]);
-    assert!(answer.status.success(), "{}", stderr(&answer));
+    project.write("template.yaml", &template(10));
+    let mut dev = Dev::start(project.path());
+    let ran = format!("ran 17 {id}");
+    while dev.until("log")["text"] != ran.as_str() {}
 }
 
 #[test]
