@@ -32,6 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// One function's Runtime API.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi {
+    /// What the path of a request must begin with, where others than the client can come.
+    token: Option<String>,
     state: Mutex<State>,
     /// An invocation waits to be taken.
     arrived: Notify,
@@ -101,11 +103,12 @@ const TOO_LARGE: Refusal = Refusal {
 
 impl RuntimeApi {
     /// A Runtime API whose client has not started yet, and what tells how it started.
-    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<Init>) {
+    pub(crate) fn new(token: Option<String>) -> (Arc<Self>, oneshot::Receiver<Init>) {
         let (started, starts) = oneshot::channel();
         let state = Mutex::new(State::Starting(Some(started)));
         (
             Arc::new(Self {
+                token,
                 state,
                 arrived: Notify::new(),
                 keeping: tokio::sync::Mutex::default(),
@@ -183,7 +186,10 @@ impl RuntimeApi {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
-        let Some(path) = parts.uri.path().strip_prefix("/2018-06-01/") else {
+        let Some(path) = self.own_path(parts.uri.path()) else {
+            return text(StatusCode::FORBIDDEN, "403 not your Runtime API\n");
+        };
+        let Some(path) = path.strip_prefix("/2018-06-01/") else {
             return not_found();
         };
         match (&parts.method, path) {
@@ -201,6 +207,14 @@ impl RuntimeApi {
                 }
             }
             _ => not_found(),
+        }
+    }
+
+    /// The path behind the token; none if it is not there.
+    fn own_path<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match &self.token {
+            Some(token) => path.strip_prefix('/')?.strip_prefix(token.as_str()),
+            None => Some(path),
         }
     }
 
