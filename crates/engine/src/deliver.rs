@@ -425,7 +425,7 @@ impl Delivery {
             .events
             .waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        self.shared.forget.notify_one();
+        self.shared.count_ended();
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Events {
     pub(crate) wake: Notify,
     /// Events that are accepted and have no end yet.
     pub(crate) waiting: AtomicU64,
+    /// Events that have ended and can be found, as of the last look at them.
+    pub(crate) ended: AtomicU64,
     pub(crate) under_way: UnderWay,
     /// A permit for each delivery that may be under way.
     pub(crate) places: Arc<Semaphore>,
@@ -40,6 +42,7 @@ impl Default for Events {
         Self {
             wake: Notify::new(),
             waiting: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             under_way: UnderWay::default(),
             places: Arc::new(Semaphore::new(DELIVERIES_MAX as usize)),
         }

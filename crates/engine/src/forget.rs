@@ -1,7 +1,8 @@
 //! Forgets ended events: their records and dead letters are kept for as long as anybody may
-//! reasonably ask, then removed.
+//! reasonably ask and there is room for them, then removed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use crate::{Error, Shared};
 const QUEUE: &str = "ended_events";
 /// How long an ended event can be found (AWS: the longest that a queue keeps a message).
 const KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// How many can be found (ours: at a kilobyte each, a quarter of a gigabyte of disk).
+const KEPT_MAX: u64 = 250_000;
 /// Events forgotten in one transaction.
 const BATCH: usize = 100;
 /// How long forgetting a batch may take.
@@ -23,14 +26,18 @@ const STORE_RETRY: Duration = Duration::from_secs(60);
 
 /// The part of an event's last transaction that has it forgotten one day.
 pub(crate) fn later(id: &str, dead_letter: Option<String>, ended_ms: u64) -> Op {
-    let kept_ms = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
     Op::Enqueue {
         queue: QUEUE.to_owned(),
         id: id.to_owned(),
         body: Bytes::from(dead_letter.unwrap_or_default()),
-        due_ms: ended_ms.saturating_add(kept_ms),
+        due_ms: kept_until(ended_ms),
         enqueued_at_ms: ended_ms,
     }
+}
+
+fn kept_until(ended_ms: u64) -> u64 {
+    let kept_ms = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
+    ended_ms.saturating_add(kept_ms)
 }
 
 /// Forgets events as they come due, until it is dropped.
@@ -43,30 +50,55 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 Some(STORE_RETRY)
             }
         };
+        let wake = shared.forget.notified();
         match due {
-            Some(due) => shared.clock.sleep(due).await,
-            None => shared.forget.notified().await,
+            None => wake.await,
+            Some(due) => tokio::select! {
+                () = wake => {}
+                () = shared.clock.sleep(due) => {}
+            },
         }
     }
 }
 
 impl Shared {
-    /// Forgets what is due. Answers when the next is; none where nothing is left.
+    /// An event has ended and is to be forgotten one day.
+    pub(crate) fn count_ended(&self) {
+        let before = self.events.ended.fetch_add(1, Ordering::Relaxed);
+        // A batch late, so that it is not looked at each time.
+        if before == 0 || before >= KEPT_MAX + BATCH as u64 {
+            self.forget.notify_one();
+        }
+    }
+
+    /// Forgets what is due, and the oldest of what is too much. Answers when the next is due;
+    /// none where nothing is left.
     async fn forget_due(&self) -> Result<Option<Duration>, Error> {
+        while self.forget_some(self.clock.now_ms(), BATCH).await? {}
         loop {
-            let leases = self
-                .store
-                .lease(QUEUE, self.clock.now_ms(), LEASE, BATCH)
-                .await?;
-            if leases.is_empty() {
+            let kept = self.store.depth(QUEUE).await?;
+            self.events.ended.store(kept, Ordering::Relaxed);
+            let excess = usize::try_from(kept.saturating_sub(KEPT_MAX)).unwrap_or(BATCH);
+            // By then all are due, so that these are the oldest.
+            let last_ms = kept_until(self.clock.now_ms());
+            if excess == 0 || !self.forget_some(last_ms, excess.min(BATCH)).await? {
                 break;
             }
-            let ops = leases.into_iter().flat_map(forgetting).collect();
-            self.store.commit(Transaction { ops }).await?;
         }
         let due_ms = self.store.next_due(QUEUE).await?;
         let left = |due_ms: u64| due_ms.saturating_sub(self.clock.now_ms()).max(1);
         Ok(due_ms.map(|due_ms| Duration::from_millis(left(due_ms))))
+    }
+
+    /// Forgets up to `count` of those that are due by then. Answers whether there were any.
+    async fn forget_some(&self, due_ms: u64, count: usize) -> Result<bool, Error> {
+        let leases = self.store.lease(QUEUE, due_ms, LEASE, count).await?;
+        if leases.is_empty() {
+            return Ok(false);
+        }
+        let ops = leases.into_iter().flat_map(forgetting).collect();
+        self.store.commit(Transaction { ops }).await?;
+        Ok(true)
     }
 }
 

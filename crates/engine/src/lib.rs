@@ -79,7 +79,7 @@ struct Shared {
     meter: Arc<meter::Meter>,
     meter_log: LogWriter,
     events: event::Events,
-    /// Notified when an event has ended and is to be forgotten one day.
+    /// Notified when there is something to forget one day, or too much by now.
     forget: Notify,
     /// Ended by `stop`.
     tasks: Mutex<Vec<JoinHandle<()>>>,

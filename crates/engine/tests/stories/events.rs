@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::verb::EventState;
 use engine::{Error, ThrottleReason};
 use model::{End, InvocationId};
-use store::Store;
+use store::{Clock, Store};
 
 use crate::clock::settle;
 use crate::fake::StartAs;
@@ -342,6 +342,47 @@ fn what_cannot_be_read_comes_to_an_end_with_a_reason() {
             .advance(Duration::from_secs(15 * 24 * 60 * 60))
             .await;
         assert!(dead_letters(&world).await.is_empty(), "forgotten");
+    });
+}
+
+#[test]
+fn the_oldest_ends_are_forgotten_where_there_are_too_many() {
+    const MANY: u64 = 250_000;
+    let mut world = World::new();
+    let first = world.run(async {
+        world.function("hello").await;
+        world.invoke("hello", "").await.unwrap();
+        let first = submit(&world, "{}").await;
+        let later_ms = world.clock.now_ms() + 14 * 24 * 60 * 60 * 1000 + 1;
+        let ended = |id: u64| store::Op::Enqueue {
+            queue: "ended_events".into(),
+            id: id.to_string(),
+            body: bytes::Bytes::new(),
+            due_ms: later_ms,
+            enqueued_at_ms: 0,
+        };
+        for from in (0..MANY).step_by(10_000) {
+            let ops = (from..from + 10_000).map(ended).collect();
+            world
+                .store
+                .commit(store::Transaction { ops })
+                .await
+                .unwrap();
+        }
+        assert_eq!(state(&world, &first).await.0, EventState::Succeeded);
+        first
+    });
+    world.crash();
+    world.run(async {
+        settle().await;
+        assert_eq!(world.engine().event(&owner(), &first).await.unwrap(), None);
+        world.invoke("hello", "").await.unwrap();
+        world.clock.advance(Duration::from_secs(1)).await;
+        for _ in 0..101 {
+            let last = submit(&world, "{}").await;
+            assert_eq!(state(&world, &last).await.0, EventState::Succeeded);
+        }
+        assert_eq!(world.store.depth("ended_events").await.unwrap(), MANY);
     });
 }
 
