@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::contract::lambda::order::{self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program};
 use crate::contract::lambda::{bootstrap, environment};
 use crate::egress::{Egress, Reach};
+use crate::host::{Host, Isolation};
 use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
 use crate::instance::{Parts, Tasks};
@@ -102,19 +103,7 @@ impl Processes {
 
     /// What a user should know of this host before anything runs.
     pub fn warnings(&self) -> Vec<Warning> {
-        let host = self.config.spawner.host();
-        let mut warnings = Vec::new();
-        if host.isolation == crate::host::Isolation::Lite {
-            let reason = host
-                .reason
-                .as_deref()
-                .unwrap_or("this host does not allow it");
-            warnings.push(format!(
-                "functions run WITHOUT isolation from this host and from each other: {reason}; \
-                 `dayfly doctor` says how to allow it"
-            ));
-        }
-        warnings
+        warnings(self.config.spawner.host())
     }
 
     /// The program of a runtime's interpreter, or of the one that stands in for it. May run
@@ -375,6 +364,29 @@ impl engine::port::Runtime for Processes {
     }
 }
 
+fn warnings(host: &Host) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if host.isolation == Isolation::Lite {
+        let reason = host
+            .reason
+            .as_deref()
+            .unwrap_or("this host does not allow it");
+        warnings.push(format!(
+            "functions run WITHOUT isolation from this host and from each other: {reason}; \
+             `dayfly doctor` says how to allow it"
+        ));
+    }
+    if !host.controllers.iter().any(|name| name == "memory") {
+        warnings.push(
+            "no control group limits memory here: each process of a function is limited by \
+             itself, running out of memory looks like a crash, and the memory used is reported \
+             as 0 MB; `dayfly doctor` says how to have it"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
 fn start_error(error: spawner::Error) -> StartError {
     let fault = match error {
         spawner::Error::TooMany | spawner::Error::Late => StartFault::Busy,
@@ -436,6 +448,26 @@ async fn serve_endpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::CgroupKind;
+
+    #[test]
+    fn a_host_that_does_not_limit_memory_is_told_of() {
+        let mut host = Host {
+            isolation: Isolation::Jail,
+            reason: None,
+            privileged: false,
+            cgroups: CgroupKind::V1,
+            controllers: vec!["pids".to_owned(), "memory".to_owned()],
+            proc_mounted: true,
+            outside_network: true,
+            no_outside_network: None,
+            overlay: true,
+        };
+        assert!(warnings(&host).is_empty());
+        host.controllers.pop();
+        let told = warnings(&host);
+        assert!(told[0].contains("reported as 0 MB"), "{told:?}");
+    }
 
     #[tokio::test]
     async fn an_instance_has_so_many_connections_and_no_more() {

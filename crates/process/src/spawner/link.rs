@@ -412,7 +412,6 @@ fn take_parts(
 
 #[cfg(test)]
 mod tests {
-
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use store::Clock as _;
 
