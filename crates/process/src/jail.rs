@@ -25,6 +25,7 @@ mod template;
 mod tree;
 pub(crate) mod wire;
 
+pub(crate) use inside::PORTS;
 pub(crate) use syscall::landlock_version;
 pub(crate) use template::PROGRAMS;
 

@@ -21,6 +21,7 @@ pub use self::order::{Bind, Exit, Limits, Order, Status};
 
 use self::link::Link;
 use crate::host::Host;
+use crate::jail::PORTS;
 use crate::jail::message::{Notice, Request, Settings};
 use crate::jail::plan::{Plan, Sealed};
 use crate::jail::wire::{self, MESSAGE_BYTES_MAX};
@@ -58,6 +59,12 @@ pub enum Error {
     /// The helper could not be started.
     #[error("start the spawner helper: {0}")]
     Launch(#[source] io::Error),
+    /// The endpoint's port is one that every sandbox needs for something else.
+    #[error("make sandboxes: port {port} is in use inside each of them; choose another port")]
+    Port {
+        /// The endpoint's.
+        port: u16,
+    },
     /// The helper cannot make jails on this host.
     #[error("make sandboxes on this host: {reason}; `dayfly doctor` says how to allow it")]
     Host {
@@ -126,6 +133,10 @@ impl Spawner {
     /// Starts the helper and waits until it has looked at the host (some milliseconds). Must be
     /// called inside a tokio runtime.
     pub fn launch(config: Config, clock: Arc<dyn store::Clock>) -> Result<Self, Error> {
+        let port = config.endpoint_port;
+        if PORTS.contains(&port) {
+            return Err(Error::Port { port });
+        }
         raise_open_files();
         let (socket, mut child, host) = start(&config)?;
         // It is a packet socket, but readiness is all that this type is used for.
@@ -317,4 +328,24 @@ fn raise_open_files() {
             maximum: most,
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_sandboxes_need_is_refused_in_words() {
+        for endpoint_port in [53, 9001, 15001] {
+            let config = Config {
+                program: "/no/such/program".into(),
+                pool: 0,
+                runtime_dir: "/".into(),
+                endpoint_port,
+                allow_lite: false,
+            };
+            let refused = Spawner::launch(config, Arc::new(store::SystemClock::new()));
+            assert!(matches!(refused, Err(Error::Port { .. })), "{refused:?}");
+        }
+    }
 }

@@ -35,6 +35,9 @@ const EGRESS_PORT: u16 = 15001;
 
 const DNS_PORT: u16 = 53;
 
+/// Where the platform's endpoint cannot be inside.
+pub(crate) const PORTS: [u16; 3] = [RUNTIME_API_PORT, EGRESS_PORT, DNS_PORT];
+
 /// What a jail's first process begins with; all of it made by the helper before the clone.
 #[derive(Debug)]
 pub(super) struct Inside<'a> {
