@@ -335,7 +335,7 @@ cat "$3" 2>/dev/null || echo "$3"
         compile modules
     "#]]).await;
 
-    let lock = r#"{"_meta": {"sources": [{"url": "https://pypi.org/simple"}]}, "develop": {"x": {}},
+    let lock = r#"{"_meta": {"sources": [{"name": "pypi", "url": "https://example.com"}]}, "develop": {"x": {}},
         "default": {"dep": {"version": "==1.5", "extras": ["a"], "markers": "os_name == 'posix'"}}}"#;
     let bench = Bench::new(&[("app.py", PY), ("Pipfile", ""), ("Pipfile.lock", lock)]);
     bench.program("python", pip);

@@ -143,12 +143,13 @@ fn of_pipfile(lock: &Value) -> Vec<String> {
     let sources = lock
         .get("_meta")
         .and_then(|meta| meta.get("sources")?.as_array());
-    let urls = sources
+    // The one that every Pipfile begins with is where pip looks by itself.
+    let further = sources
         .into_iter()
         .flatten()
-        .filter_map(|source| source.get("url")?.as_str());
-    let mut lines: Vec<String> = urls
-        .filter(|url| *url != "https://pypi.org/simple")
+        .filter(|source| source.get("name").and_then(Value::as_str) != Some("pypi"));
+    let mut lines: Vec<String> = further
+        .filter_map(|source| source.get("url")?.as_str())
         .map(|url| format!("--extra-index-url {url}"))
         .collect();
     let packages = lock.get("default").and_then(Value::as_object);
