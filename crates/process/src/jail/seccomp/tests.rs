@@ -36,6 +36,13 @@ fn found(names: &[&str]) -> Vec<PathBuf> {
     .collect()
 }
 
+/// The same, of which one at least must be there for a test to say anything.
+fn found_some(names: &[&str]) -> Vec<PathBuf> {
+    let found = found(names);
+    assert!(!found.is_empty(), "this test needs one of {names:?}");
+    found
+}
+
 /// What a system call answers under the filter, and how it must fail.
 fn refuses(call: libc::c_long, arguments: [libc::c_long; 3], error: i32) {
     forked::run(|| {
@@ -192,7 +199,7 @@ fn shells_and_their_tools_work() {
 
 #[test]
 fn python_works() {
-    for python in found(&[
+    for python in found_some(&[
         "python3.8",
         "python3.9",
         "python3.10",
@@ -209,7 +216,7 @@ fn python_works() {
 
 #[test]
 fn node_works() {
-    for node in found(&["node", "nodejs"]) {
+    for node in found_some(&["node", "nodejs"]) {
         let mut command = Command::new(node);
         command.args(["-e", include_str!("tests/program.cjs")]);
         check(command, "node is well");
@@ -218,10 +225,29 @@ fn node_works() {
 
 #[test]
 fn static_programs_work() {
-    // Whatever of that kind the host has; a shell for emergencies often is one.
+    // One made here, where there is a library to make it of, and whatever the host has.
+    let folder = env::temp_dir().join(format!("dayfly-static-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = folder.join("well.c");
+    let text = "#include <stdio.h>\nint main(void) { puts(\"well\"); return 0; }\n";
+    std::fs::write(&source, text).unwrap();
+    let made = folder.join("well");
+    let mut compiler = Command::new("cc");
+    compiler.arg("-static").arg("-o").arg(&made).arg(&source);
+    let compiled = compiler
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut tried = 0;
+    if compiled {
+        check(Command::new(&made), "well");
+        tried += 1;
+    }
     for program in found(&["busybox", "bash-static"]) {
         let mut command = Command::new(program);
         command.args(["sh", "-c", "echo well"]);
         check(command, "well");
+        tried += 1;
     }
+    std::fs::remove_dir_all(folder).unwrap();
+    assert!(tried > 0, "this test needs a static C library or busybox");
 }
