@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use model::{AccountId, Region};
+use process::spawner::Lite;
 
 /// Everything a node needs to know. There is no other configuration.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub inspect: bool,
     /// Let functions with an outside network reach this host too.
     pub allow_host_services: bool,
+    /// Whether functions may run without a jail where the host gives none.
+    pub lite: Lite,
     /// Generic jails kept ready.
     pub jails_ready: usize,
     /// Memory that all instances together may have by their settings, in MB.
@@ -57,6 +60,7 @@ impl Config {
             strict_runtimes: false,
             inspect: false,
             allow_host_services: false,
+            lite: Lite::WhereNeeded,
             jails_ready: 4,
             memory_mb_max: host_memory_mb() * 4 / 5,
             account_concurrency: model::limit::ACCOUNT_CONCURRENCY,

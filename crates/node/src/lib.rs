@@ -14,6 +14,7 @@ mod url_ports;
 
 pub use config::Config;
 pub use node::{Error, Node};
+pub use process::spawner::Lite;
 pub use region::region_of_environment;
 pub use stacks::starter;
 

@@ -315,7 +315,7 @@ fn sandboxes(
             pool: config.jails_ready,
             runtime_dir: config.data.clone(),
             endpoint_port: address.port(),
-            allow_lite: true,
+            lite: config.lite,
         },
         Arc::clone(clock),
     )

@@ -18,6 +18,7 @@ use crate::contract::lambda::report::{self, Report, Status};
 use crate::contract::lambda::runtime_api::RuntimeApi;
 use crate::contract::lambda::wire::{Lost, Reply, Wire};
 use crate::contract::lambda::words::{self, Exit};
+use crate::jail::Peers;
 use output::Output;
 use sandbox::Sandbox;
 
@@ -491,6 +492,8 @@ pub(crate) struct Parts {
     pub(crate) output: OwnedFd,
     /// Where its own client reaches the Runtime API, if it brings one.
     pub(crate) runtime_api: Option<std::net::TcpListener>,
+    /// Whom its Runtime API answers, where others can come.
+    pub(crate) peers: Option<Peers>,
     /// Variables that a launcher learns with its function.
     pub(crate) variables: Vec<(String, String)>,
     /// What it was started from.

@@ -15,6 +15,7 @@ mod helper;
 mod ids;
 mod inside;
 mod landlock;
+mod lite;
 pub(crate) mod message;
 mod net;
 pub(crate) mod plan;
@@ -26,6 +27,7 @@ mod tree;
 pub(crate) mod wire;
 
 pub(crate) use inside::PORTS;
+pub(crate) use lite::Peers;
 pub(crate) use syscall::landlock_version;
 pub(crate) use template::PROGRAMS;
 
@@ -41,9 +43,10 @@ use rustix::process::{Resource, Rlimit};
 
 use cgroup::Cgroups;
 use context::Context as _;
-use helper::{Ground, Helper, Ready};
+use helper::{Ground, Helper, Ready, Walls};
 use ids::Ids;
 use message::{Notice, Request, Settings};
+use seccomp::Namespaces;
 use template::{Rights, Template};
 use wire::MESSAGE_BYTES_MAX;
 
@@ -78,46 +81,60 @@ fn run() -> io::Result<()> {
             return nothing.map(|_| ());
         }
     };
-    let failed = match serve(daemon, cgroups, &settings)? {
-        Served::Done => return Ok(()),
-        Served::NoJails(daemon, reason) => (daemon, reason),
-    };
-    let (daemon, reason) = failed;
-    let notice = Notice::Unprepared(reason);
-    wire::send(&daemon, &[&notice.write()], &[], SendFlags::empty())
+    let voice = daemon.try_clone()?;
+    match prepare(daemon, cgroups, &settings) {
+        Ok((helper, host, first)) => {
+            drop(voice);
+            helper.run(host, first)
+        }
+        Err(error) => {
+            let notice = Notice::Unprepared(error.to_string());
+            wire::send(&voice, &[&notice.write()], &[], SendFlags::empty())
+        }
+    }
 }
 
-enum Served {
-    Done,
-    /// Jails cannot be made here, and why.
-    NoJails(OwnedFd, String),
-}
-
-fn serve(daemon: OwnedFd, cgroups: Cgroups, settings: &Settings) -> io::Result<Served> {
-    let (rights, template, filter, epoll) = match prepare(settings) {
-        Ok(prepared) => prepared,
+/// Makes the ground for jails and a first one on it, so that what stands in the way is found out
+/// now.
+fn prepare(
+    daemon: OwnedFd,
+    cgroups: Cgroups,
+    settings: &Settings,
+) -> io::Result<(Helper, Host, Ready)> {
+    let found = walls(settings);
+    let ((walls, rights), filter, epoll) = match found.and_then(with_tools) {
+        Ok(found) => found,
         Err(error) => {
             cgroups.close();
-            return Ok(Served::NoJails(daemon, error.to_string()));
+            return Err(error);
         }
     };
+    let overlay = match &walls {
+        Walls::Jail(template) => template.can_overlay(),
+        Walls::Lite(_) => true,
+    };
     let ground = Ground {
-        template,
+        walls,
         cgroups,
         ids: Ids::new(rights == Rights::OwnNamespace),
         filter,
         endpoint_port: settings.endpoint_port,
     };
-    let overlay = ground.template.can_overlay();
     let (kind, controllers) = (ground.cgroups.kind(), ground.cgroups.controllers());
     let mut helper = Helper::new(daemon, epoll, ground);
-    let (facts, first): (_, Ready) = match helper.trial() {
+    let (facts, first) = match helper.trial() {
         Ok(made) => made,
-        Err(error) => return Ok(Served::NoJails(helper.give_up(), error.to_string())),
+        Err(error) => {
+            helper.give_up();
+            return Err(error);
+        }
     };
     let host = Host {
-        isolation: Isolation::Jail,
-        reason: None,
+        isolation: match settings.lite {
+            Some(_) => Isolation::Lite,
+            None => Isolation::Jail,
+        },
+        reason: settings.lite.clone(),
         privileged: rights == Rights::Host,
         cgroups: kind,
         controllers,
@@ -126,18 +143,39 @@ fn serve(daemon: OwnedFd, cgroups: Cgroups, settings: &Settings) -> io::Result<S
         no_outside_network: facts.no_redirect,
         overlay,
     };
-    helper.run(host, first)?;
-    Ok(Served::Done)
+    Ok((helper, host, first))
 }
 
-/// What the helper works with, besides control groups.
-fn prepare(settings: &Settings) -> io::Result<(Rights, Template, seccomp::Program, OwnedFd)> {
+fn walls(settings: &Settings) -> io::Result<(Walls, Rights)> {
+    match settings.lite {
+        Some(_) => Ok((lite_walls(settings)?, Rights::OwnNamespace)),
+        None => jail_walls(settings),
+    }
+}
+
+fn jail_walls(settings: &Settings) -> io::Result<(Walls, Rights)> {
     let rights = rights()?;
     template::enter(rights)?;
-    let template = Template::build(&settings.runtime_dir)?;
-    let filter = seccomp::program().map_err(io::Error::other)?;
+    Ok((Walls::Jail(Template::build(&settings.runtime_dir)?), rights))
+}
+
+fn lite_walls(settings: &Settings) -> io::Result<Walls> {
+    // What an instance leaves whose first process was killed becomes our child.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(Walls::Lite(lite::Base::open(&settings.runtime_dir)?))
+}
+
+/// What the helper works with beside walls.
+fn with_tools(
+    (walls, rights): (Walls, Rights),
+) -> io::Result<((Walls, Rights), seccomp::Program, OwnedFd)> {
+    let among = match walls {
+        Walls::Jail(_) => Namespaces::Own,
+        Walls::Lite(_) => Namespaces::Hosts,
+    };
+    let filter = seccomp::program(among).map_err(io::Error::other)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    Ok((rights, template, filter, epoll))
+    Ok(((walls, rights), filter, epoll))
 }
 
 /// Makes this process one that nobody's terminal, files or descriptors can disturb.

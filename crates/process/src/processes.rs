@@ -23,6 +23,7 @@ use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
+use crate::jail::Peers;
 use crate::resolver::{Lookups, Resolver};
 use crate::spawner::{self, Jail, Spawner};
 
@@ -175,7 +176,11 @@ impl Processes {
             },
         };
         let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);
-        let environment = environment::variables(&start, &endpoint, &**clock);
+        let mut environment = environment::variables(&start, &endpoint, &**clock);
+        let lite = self.config.spawner.host().isolation == Isolation::Lite;
+        if lite {
+            environment.without_jail(start.config.runtime);
+        }
         let jail_order = order::order(&start, &program, &environment);
         let jail = self
             .config
@@ -184,7 +189,10 @@ impl Processes {
             .await
             .map_err(start_error)?;
         let name = runtime_name(&start, &program);
-        let parts = self.parts(start, program, jail, environment.own).await;
+        let peers = lite.then(|| Peers::below(jail.first));
+        let parts = self
+            .parts(start, program, jail, environment.own, peers)
+            .await;
         start::start(parts, &name, claimed, Arc::clone(clock)).await
     }
 
@@ -233,6 +241,7 @@ impl Processes {
         program: Program,
         mut jail: Jail,
         variables: Vec<(String, String)>,
+        peers: Option<Peers>,
     ) -> Parts {
         let mut tasks = Tasks::default();
         let inspected = match &program {
@@ -266,17 +275,20 @@ impl Processes {
         } = jail;
         self.open_outside(&start, (doors.egress, doors.dns, doors.dns_tcp), &mut tasks);
         let runtime_api = matches!(program, Program::Bootstrap(_)).then_some(doors.runtime_api);
-        tasks.spawn(serve_endpoint(
-            doors.endpoint,
-            identity,
-            Arc::clone(&self.config.endpoint),
-            Arc::clone(&self.config.clock),
-        ));
+        if let Some(endpoint) = doors.endpoint {
+            tasks.spawn(serve_endpoint(
+                endpoint,
+                identity,
+                Arc::clone(&self.config.endpoint),
+                Arc::clone(&self.config.clock),
+            ));
+        }
         Parts {
             sandbox,
             control,
             output,
             runtime_api,
+            peers,
             variables,
             order: start,
             patient: inspected.is_some(),
@@ -365,17 +377,10 @@ impl engine::port::Runtime for Processes {
 }
 
 fn warnings(host: &Host) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if host.isolation == Isolation::Lite {
-        let reason = host
-            .reason
-            .as_deref()
-            .unwrap_or("this host does not allow it");
-        warnings.push(format!(
-            "functions run WITHOUT isolation from this host and from each other: {reason}; \
-             `dayfly doctor` says how to allow it"
-        ));
-    }
+    let mut warnings = match host.isolation {
+        Isolation::Jail => Vec::new(),
+        Isolation::Lite => lite_warnings(host, crate::jail::landlock_version()),
+    };
     if !host.controllers.iter().any(|name| name == "memory") {
         warnings.push(
             "no control group limits memory here: each process of a function is limited by \
@@ -397,6 +402,39 @@ fn start_error(error: spawner::Error) -> StartError {
         fault,
         reason: error.to_string(),
     }
+}
+
+/// What a user must know before functions run among the host's processes.
+fn lite_warnings(host: &Host, landlock: Option<u32>) -> Vec<Warning> {
+    /// The first version that keeps signals and abstract sockets back.
+    const SCOPES: u32 = 6;
+    let reason = host.reason.as_deref().unwrap_or_default();
+    let mut warnings = vec![
+        format!(
+            "functions run WITHOUT ISOLATION (process-lite), as processes of your own user: \
+             {reason}. Run no code that you do not trust; `dayfly doctor` says how to allow \
+             sandboxes"
+        ),
+        "functions use this machine's own network: they reach whatever listens on it, the control \
+         calls of this platform included, and the outside also where that is switched off"
+            .to_owned(),
+        "/var/task, /opt and /tmp are not at these paths: functions find them by \
+         LAMBDA_TASK_ROOT, in what their environment says, and by TMPDIR"
+            .to_owned(),
+    ];
+    match landlock {
+        None => warnings.push(
+            "this kernel has no Landlock: functions can READ AND CHANGE EVERY FILE THAT YOU CAN, \
+             and signal your other programs"
+                .to_owned(),
+        ),
+        Some(version) if version < SCOPES => warnings.push(format!(
+            "this kernel's Landlock (version {version} of at least {SCOPES}) lets functions signal \
+             your other programs"
+        )),
+        Some(_) => {}
+    }
+    warnings
 }
 
 /// Names the runtime as Lambda does; the number is that of what really runs.

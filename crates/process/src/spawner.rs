@@ -45,12 +45,24 @@ pub struct Config {
     pub program: PathBuf,
     /// Generic jails kept ready.
     pub pool: usize,
-    /// An existing folder, of which nothing is used on hosts that have `/sys`.
+    /// An existing folder. Jails use it on hosts without `/sys` only; where there are none,
+    /// instances write below it.
     pub runtime_dir: PathBuf,
     /// Where the platform's endpoint is inside jails.
     pub endpoint_port: u16,
-    /// Whether to run functions without isolation where the host allows none.
-    pub allow_lite: bool,
+    /// Whether functions may run without a jail.
+    pub lite: Lite,
+}
+
+/// When functions run behind filters only, among the host's processes and on its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lite {
+    /// Never: where jails cannot be made nothing runs.
+    Never,
+    /// Where jails cannot be made.
+    WhereNeeded,
+    /// Even where they can; for tests.
+    Always,
 }
 
 /// Why a spawner or a jail is not to be had.
@@ -208,14 +220,15 @@ impl Spawner {
             },
             _ => Error::Ended,
         })?;
-        let dialers = started.await.unwrap_or(Err(Error::Ended));
+        let started = started.await.unwrap_or(Err(Error::Ended));
         link.refill_soon();
-        let dialers = dialers?;
+        let started = started?;
         Ok(Jail {
             control: order.control.then_some(prepared.control),
             output: prepared.output,
             doors: prepared.doors,
-            dialers,
+            dialers: started.dialers,
+            first: started.first,
             keeper: prepared.keeper,
         })
     }
@@ -234,9 +247,14 @@ pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
     let config = Config {
         program: program.to_owned(),
         pool: 0,
-        runtime_dir: runtime_dir.to_owned(),
+        // It may be one that is yet to be made, which is not for a probe to do.
+        runtime_dir: if runtime_dir.is_dir() {
+            std::path::absolute(runtime_dir).map_err(Error::Launch)?
+        } else {
+            std::env::temp_dir()
+        },
         endpoint_port: 4566,
-        allow_lite: true,
+        lite: Lite::WhereNeeded,
     };
     let (socket, mut child, host) = start(&config)?;
     // The helper ends with its socket.
@@ -245,8 +263,20 @@ pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
     Ok(host)
 }
 
-/// Starts a helper.
+/// Starts a helper that makes jails, or one that does without where that is allowed.
 fn start(config: &Config) -> Result<(OwnedFd, Child, Host), Error> {
+    let reason = match config.lite {
+        Lite::Always => "it was asked for".to_owned(),
+        lite => match start_helper(config, None) {
+            Err(Error::Host { reason }) if lite == Lite::WhereNeeded => reason,
+            started => return started,
+        },
+    };
+    start_helper(config, Some(reason))
+}
+
+/// `lite` is why it is to do without jails, if it is.
+fn start_helper(config: &Config, lite: Option<String>) -> Result<(OwnedFd, Child, Host), Error> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -263,7 +293,7 @@ fn start(config: &Config) -> Result<(OwnedFd, Child, Host), Error> {
     let mut child = command.spawn().map_err(Error::Launch)?;
     // Its copy of the helper's end would keep the socket open.
     drop(command);
-    match begin(&ours, config) {
+    match begin(&ours, config, lite) {
         Ok(host) => Ok((ours, child, host)),
         Err(error) => {
             let _ = child.kill();
@@ -274,20 +304,18 @@ fn start(config: &Config) -> Result<(OwnedFd, Child, Host), Error> {
 }
 
 /// Tells the helper what it needs, and hears what it found.
-fn begin(socket: &OwnedFd, config: &Config) -> Result<Host, Error> {
+fn begin(socket: &OwnedFd, config: &Config, lite: Option<String>) -> Result<Host, Error> {
     let settings = Settings {
         endpoint_port: config.endpoint_port,
         runtime_dir: config.runtime_dir.clone(),
-        allow_lite: config.allow_lite,
+        lite,
     };
     let request = Request::Begin(settings).write();
     wire::send(socket, &[&request], &[], SendFlags::DONTWAIT).map_err(Error::Launch)?;
     let mut answered = [PollFd::new(socket, PollFlags::IN)];
     let ready = rustix::event::poll(&mut answered, Some(&BEGIN_LIMIT));
     if ready.map_err(|error| Error::Launch(error.into()))? == 0 {
-        return Err(Error::Host {
-            reason: "the spawner helper does not answer".to_owned(),
-        });
+        return Err(Error::Launch(io::ErrorKind::TimedOut.into()));
     }
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     let (length, _) =
@@ -295,9 +323,8 @@ fn begin(socket: &OwnedFd, config: &Config) -> Result<Host, Error> {
     match Notice::read(buffer.get(..length).unwrap_or_default()) {
         Ok(Notice::Host(host)) => Ok(*host),
         Ok(Notice::Unprepared(reason)) => Err(Error::Host { reason }),
-        _ => Err(Error::Host {
-            reason: "the spawner helper ended while it started".to_owned(),
-        }),
+        // Not that jails cannot be made here: something is wrong with the helper.
+        _ => Err(Error::Launch(io::Error::other("it ended at once"))),
     }
 }
 
@@ -342,7 +369,7 @@ mod tests {
                 pool: 0,
                 runtime_dir: "/".into(),
                 endpoint_port,
-                allow_lite: false,
+                lite: Lite::Never,
             };
             let refused = Spawner::launch(config, Arc::new(store::SystemClock::new()));
             assert!(matches!(refused, Err(Error::Port { .. })), "{refused:?}");

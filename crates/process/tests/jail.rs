@@ -1,6 +1,6 @@
-//! What a jail promises, tried by programs inside one. This binary is its own spawner helper.
-//! Where it is run as root it runs itself again as an ordinary user, and once more as one to
-//! whom control groups are delegated.
+//! What a jail promises, tried by programs inside one, and what is left of it where there are
+//! none. This binary is its own spawner helper. Where it is run as root it runs itself again as
+//! an ordinary user, and once more as one to whom control groups are delegated.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,6 +8,10 @@
 mod ends;
 #[path = "jail/limits.rs"]
 mod limits;
+#[path = "jail/lite.rs"]
+mod lite;
+#[path = "jail/mishaps.rs"]
+mod mishaps;
 #[path = "jail/world.rs"]
 mod world;
 
@@ -20,7 +24,7 @@ use std::pin::Pin;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use process::spawner::{Config, Error, Exit, Jail, Limits, Order, Spawner};
+use process::spawner::{Config, Error, Exit, Jail, Limits, Lite, Order, Spawner};
 use tokio::io::AsyncReadExt as _;
 
 /// The user that the ordinary user's run has.
@@ -32,6 +36,7 @@ type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone)]
 struct World {
     spawner: Spawner,
+    lite: Lite,
     folder: PathBuf,
 }
 
@@ -39,12 +44,20 @@ fn main() -> ExitCode {
     let argument = std::env::args().nth(1).unwrap_or_default();
     match argument.as_str() {
         "__spawner" => return process::spawner_main(),
-        "hold" => return block_on(ends::hold()),
-        "cannot" => return block_on(ends::cannot()),
+        "hold" => {
+            let mut rest = std::env::args().skip(2);
+            let lite = match rest.next().as_deref() {
+                Some("lite") => Lite::Always,
+                _ => Lite::Never,
+            };
+            let folder = PathBuf::from(rest.next().unwrap());
+            return block_on(ends::hold(lite, &folder));
+        }
+        "cannot" => return block_on(mishaps::cannot()),
         "--list" => return ExitCode::SUCCESS,
         _ => {}
     }
-    let mut failed = run_stories(&argument);
+    let mut failed = run_all(&argument);
     if rustix::process::getuid().is_root() && std::env::var_os("DAYFLY_AGAIN").is_none() {
         let folder = scratch("again");
         let copy = folder.join("jail-test");
@@ -78,24 +91,35 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-/// Runs every story whose name holds `filter`; counts the failed.
-fn run_stories(filter: &str) -> usize {
-    let stories: Vec<(&str, Story)> =
-        [world::stories(), limits::stories(), ends::stories()].concat();
+/// Runs every story whose name holds `filter`, in jails and without; counts the failed.
+fn run_all(filter: &str) -> usize {
+    let jailed = [
+        world::stories(),
+        limits::stories(),
+        ends::stories(),
+        mishaps::stories(),
+    ]
+    .concat();
+    let lite = [lite::stories(), ends::stories()].concat();
+    run_stories(filter, Lite::Never, jailed) + run_stories(filter, Lite::Always, lite)
+}
+
+fn run_stories(filter: &str, lite: Lite, stories: Vec<(&'static str, Story)>) -> usize {
     let chosen: Vec<_> = stories
         .into_iter()
         .filter(|(name, _)| filter.starts_with('-') || name.contains(filter))
         .collect();
     let who = std::env::var("DAYFLY_AGAIN").unwrap_or_else(|_| "as we are".to_owned());
-    println!("\nrunning {} tests, {who}", chosen.len());
+    println!("\nrunning {} tests, {who}, lite: {lite:?}", chosen.len());
     let folder = scratch("world");
     let failed = block_on(async {
-        let spawner = launch(2);
+        let spawner = launch(2, lite, &folder);
         println!("{:?}", spawner.host());
         let mut failed = 0;
         for (name, story) in chosen {
             let world = World {
                 spawner: spawner.clone(),
+                lite,
                 folder: folder.clone(),
             };
             let told = tokio::spawn(story(world)).await;
@@ -165,17 +189,17 @@ fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-fn launch(pool: usize) -> Spawner {
-    try_launch(pool).unwrap()
+fn launch(pool: usize, lite: Lite, folder: &Path) -> Spawner {
+    try_launch(pool, lite, folder).unwrap()
 }
 
-fn try_launch(pool: usize) -> Result<Spawner, Error> {
+fn try_launch(pool: usize, lite: Lite, folder: &Path) -> Result<Spawner, Error> {
     let config = Config {
         program: std::env::current_exe().unwrap(),
         pool,
-        runtime_dir: std::env::temp_dir(),
+        runtime_dir: folder.to_owned(),
         endpoint_port: 4566,
-        allow_lite: false,
+        lite,
     };
     Spawner::launch(config, Arc::new(store::SystemClock::new()))
 }
@@ -204,6 +228,11 @@ fn order(script: &str) -> Order {
 }
 
 impl World {
+    /// Another spawner of the same kind.
+    fn launch(&self, pool: usize) -> Spawner {
+        launch(pool, self.lite, &self.folder)
+    }
+
     /// Runs a script to its end; returns what it wrote and how it ended.
     async fn run(&self, order: Order) -> (String, Exit) {
         let jail = self.spawner.claim(order).await.unwrap();

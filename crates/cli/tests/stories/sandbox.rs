@@ -219,3 +219,42 @@ Resources:
         assert_eq!(answer, "OSError", "{answers:?}");
     }
 }
+
+#[test]
+fn without_sandboxes_functions_run_and_it_is_said() {
+    let hello = "export const handler = async (event) => `hello ${event.name}`";
+    let project = Project::new(&[
+        ("probe/app.py", PROBE),
+        ("greet/index.mjs", hello),
+        ("secret", "word"),
+    ]);
+    let data = tempfile::tempdir().expect("a data folder");
+    let node = TestNode::start_in(project.path(), data.path(), false, |config| {
+        config.lite = node::Lite::Always;
+    });
+    let said = node.events();
+    let warned = |event: &node::dev::Event| match event {
+        node::dev::Event::Warning { text, .. } => text.contains("WITHOUT ISOLATION"),
+        _ => false,
+    };
+    assert!(said.iter().any(warned), "{said:?}");
+    let secret = format!("open({:?}).read()", project.path().join("secret"));
+    let written = format!("open({:?}, 'w')", project.path().join("written"));
+    let sources = [
+        secret.as_str(),
+        written.as_str(),
+        "open('/tmp/mine', 'w')",
+        "os.getcwd() == os.environ['LAMBDA_TASK_ROOT']",
+        "open(os.path.join(os.environ['TMPDIR'], 'mine'), 'w').write('x')",
+        "subprocess.check_output(['sh', '-c', 'echo child'], text=True)",
+    ];
+    let answers = probe(&node, &sources);
+    assert_eq!(answers[..3], ["PermissionError"; 3], "{answers:?}");
+    assert_eq!(answers[3], true);
+    assert_eq!(answers[4], 1);
+    assert_eq!(answers[5], "child\n");
+    let answer = node.invoke("greet", r#"{"name": "you"}"#);
+    assert_eq!(answer["payload"], "hello you", "{answer}");
+    drop(node);
+    assert!(!data.path().join("lite").exists());
+}

@@ -623,9 +623,10 @@ def _initialise():
 
 def _set_paths():
     """Modules are found where Lambda finds them: the package, then layers, then the rest."""
-    libraries = "/opt/python/lib/python%s/site-packages"
+    layers = os.environ.pop("_DAYFLY_LAYERS", "/opt") + "/python"
+    libraries = layers + "/lib/python%s/site-packages"
     own = "%d.%d" % sys.version_info[:2]
-    paths = [os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), libraries % own, "/opt/python"]
+    paths = [os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), libraries % own, layers]
     # A layer was made for the version that was asked for, which another may stand in for.
     wanted = os.environ.get("AWS_EXECUTION_ENV", "").rpartition("python")[2]
     if wanted and wanted != own:

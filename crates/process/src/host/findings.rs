@@ -39,9 +39,9 @@ fn less(what: &str, state: State, detail: impl Into<String>, advice: impl Into<S
 }
 
 fn of_host(host: &Host) -> Vec<Finding> {
-    let mut findings = vec![isolation(host)];
+    let mut findings = vec![isolation(host), cgroups(host)];
     if host.isolation == Isolation::Jail {
-        findings.extend([cgroups(host), network(host), overlay(host), processes(host)]);
+        findings.extend([network(host), overlay(host), processes(host)]);
     }
     findings
 }
@@ -63,35 +63,51 @@ fn isolation(host: &Host) -> Finding {
     match host.isolation {
         Isolation::Jail if host.privileged => good("sandbox", "full, with rights over the host"),
         Isolation::Jail => good("sandbox", "full, by user namespaces"),
-        Isolation::Lite => no_jails(host.reason.as_deref().unwrap_or_default()),
+        Isolation::Lite => no_jails(&format!(
+            "none: {}; `dev` runs functions without isolation (process-lite)",
+            host.reason.as_deref().unwrap_or_default()
+        )),
     }
 }
 
 fn no_jails(reason: &str) -> Finding {
-    less("sandbox", State::Missing, reason, allow_user_namespaces())
+    let setting = |file: &str| {
+        let text = fs::read_to_string(Path::new("/proc/sys").join(file)).ok()?;
+        text.trim().parse().ok()
+    };
+    let container = ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|file| Path::new(file).exists());
+    let advice = allow_user_namespaces(setting, container);
+    less("sandbox", State::Missing, reason, advice)
 }
 
-/// What to do depends on what stands in the way.
-fn allow_user_namespaces() -> String {
-    let number = |file: &str| -> Option<u64> {
-        fs::read_to_string(Path::new("/proc/sys").join(file))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
-    if number("kernel/unprivileged_userns_clone") == Some(0) {
-        return "allow them: sysctl -w kernel.unprivileged_userns_clone=1".to_owned();
+/// What to do depends on everything that stands in the way.
+fn allow_user_namespaces(setting: impl Fn(&str) -> Option<u64>, container: bool) -> String {
+    let mut commands = Vec::new();
+    if setting("kernel/unprivileged_userns_clone") == Some(0) {
+        commands.push("kernel.unprivileged_userns_clone=1");
     }
-    if number("user/max_user_namespaces") == Some(0) {
-        return "allow them: sysctl -w user.max_user_namespaces=15000".to_owned();
+    if setting("user/max_user_namespaces") == Some(0) {
+        commands.push("user.max_user_namespaces=15000");
     }
-    if number("kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        return "AppArmor takes the rights away: give dayfly a profile with `userns,`, or \
-                sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-            .to_owned();
+    let by_apparmor = setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1);
+    if by_apparmor {
+        commands.push("kernel.apparmor_restrict_unprivileged_userns=0");
     }
-    if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
+    if !commands.is_empty() {
+        let profile = if by_apparmor {
+            ", or for the last of them give dayfly an AppArmor profile with `userns,`"
+        } else {
+            ""
+        };
+        return format!(
+            "allow user namespaces: sudo sysctl -w {} (and the same lines in \
+             /etc/sysctl.d/dayfly.conf to keep them){profile}",
+            commands.join(" ")
+        );
+    }
+    if container {
         return "this is a container: start it with --security-opt seccomp=unconfined and \
                 --security-opt apparmor=unconfined, or with --privileged"
             .to_owned();
@@ -259,6 +275,8 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
 
     fn host() -> Host {
@@ -344,7 +362,31 @@ mod tests {
             reason: Some("forbidden".into()),
             ..host()
         };
-        check(&lite, "sandbox", State::Missing, "forbidden");
+        check(
+            &lite,
+            "sandbox",
+            State::Missing,
+            "none: forbidden; `dev` runs",
+        );
+        check(&lite, "control groups", State::Good, "version 1");
+    }
+
+    #[test]
+    fn every_setting_in_the_way_is_named() {
+        let advice = |set: &[(&str, u64)]| {
+            let setting = |file: &str| set.iter().find(|(name, _)| *name == file).map(|(_, n)| *n);
+            allow_user_namespaces(setting, false)
+        };
+        expect![[r#"allow user namespaces: sudo sysctl -w user.max_user_namespaces=15000 (and the same lines in /etc/sysctl.d/dayfly.conf to keep them)"#]]
+            .assert_eq(&advice(&[("user/max_user_namespaces", 0)]));
+        expect![[r#"allow user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (and the same lines in /etc/sysctl.d/dayfly.conf to keep them), or for the last of them give dayfly an AppArmor profile with `userns,`"#]]
+            .assert_eq(&advice(&[
+                ("kernel/unprivileged_userns_clone", 0),
+                ("kernel/apparmor_restrict_unprivileged_userns", 1),
+                ("user/max_user_namespaces", 15000),
+            ]));
+        assert!(advice(&[]).starts_with("run as root"));
+        assert!(allow_user_namespaces(|_| None, true).contains("container"));
     }
 
     #[test]

@@ -303,6 +303,7 @@ async fn parts(order: StartOrder, folder: &Path, clock: &Arc<dyn Clock>) -> Part
         control: Some(control),
         output,
         runtime_api: None,
+        peers: None,
         variables: environment.own,
         order,
         patient: false,

@@ -110,7 +110,7 @@ fn link(
     clock: &Arc<dyn Clock>,
 ) -> Result<(Link, Option<oneshot::Receiver<Init>>), StartError> {
     if let Some(listener) = parts.runtime_api.take() {
-        let (api, starts) = RuntimeApi::new(None);
+        let (api, starts) = RuntimeApi::new(parts.peers);
         let served = Arc::clone(&api).serve(listener, Arc::clone(clock));
         parts.tasks.spawn(async move {
             // Without its listener the client cannot ask for anything, and runs out of time.

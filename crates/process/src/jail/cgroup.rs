@@ -16,8 +16,8 @@ use super::message::JailId;
 use crate::host::CgroupKind;
 use crate::spawner::Limits;
 
-/// Begins the name of every group that is ours; a process id follows.
-const PREFIX: &str = "dayfly-";
+/// Begins the name of every group or folder that is ours; a process id follows.
+pub(super) const PREFIX: &str = "dayfly-";
 
 /// Where the jails' groups are made.
 #[derive(Debug)]
@@ -60,6 +60,10 @@ impl Cgroups {
 
     pub(super) fn limits_memory(&self) -> bool {
         self.controllers().iter().any(|name| name == "memory")
+    }
+
+    pub(super) fn limits_processes(&self) -> bool {
+        self.controllers().iter().any(|name| name == "pids")
     }
 
     pub(super) fn create(&self, id: JailId) -> io::Result<()> {
@@ -199,8 +203,8 @@ fn folder_of(mount: &Mount, group: &str) -> PathBuf {
     }
 }
 
-/// Makes our base in a group and locks it, so that no other helper takes it for a dead one's.
-fn make_base(parent: &Path) -> io::Result<(PathBuf, OwnedFd)> {
+/// Makes our base in a folder and locks it, so that no other helper takes it for a dead one's.
+pub(super) fn make_base(parent: &Path) -> io::Result<(PathBuf, OwnedFd)> {
     let base = parent.join(format!("{PREFIX}{}", std::process::id()));
     for _ in 0..3 {
         match fs::create_dir(&base) {
@@ -214,10 +218,10 @@ fn make_base(parent: &Path) -> io::Result<(PathBuf, OwnedFd)> {
             return Ok((base, lock));
         }
     }
-    Err(io::Error::other("another helper holds our control group"))
+    Err(io::Error::other("another helper holds our folder"))
 }
 
-fn lock(folder: &Path) -> Option<OwnedFd> {
+pub(super) fn lock(folder: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(folder, flags, Mode::empty()).ok()?;
     rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).ok()?;

@@ -1,20 +1,26 @@
 //! The spawner helper: a process of its own with one thread, the only holder of privileges.
 //! Makes generic jails, hands them out, and ends them; reads nothing that a tenant wrote.
 
+mod end;
+mod source;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, socketpair,
+};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::cgroup::Cgroups;
 use super::context::Context as _;
 use super::ids::Ids;
 use super::inside::Inside;
-use super::message::{Claim, Facts, Handed, JailId, Notice, Order, Report, Request};
+use super::lite;
+use super::message::{Claim, Facts, Handed, JailId, Notice, Order, Report, Request, Unheld};
 use super::plan::Plan;
 use super::seccomp;
 use super::syscall::{self, NAMESPACES};
@@ -22,7 +28,7 @@ use super::template::Template;
 use super::tree;
 use super::wire::{self, MESSAGE_BYTES_MAX};
 use crate::host::Host;
-use crate::spawner::{Exit, Status};
+use source::Source;
 
 /// Between attempts to remove the group of a jail whose processes are still dying.
 const REMOVE_AGAIN: Timespec = Timespec {
@@ -39,11 +45,20 @@ const OOM_SCORE: &str = "500";
 /// What of the host the helper works with.
 #[derive(Debug)]
 pub(super) struct Ground {
-    pub(super) template: Template,
+    pub(super) walls: Walls,
     pub(super) cgroups: Cgroups,
     pub(super) ids: Ids,
     pub(super) filter: seccomp::Program,
     pub(super) endpoint_port: u16,
+}
+
+/// What stands between instances and the host.
+#[derive(Debug)]
+pub(super) enum Walls {
+    /// Namespaces, and in them roots made of this.
+    Jail(Template),
+    /// Filters only; what instances may write is below this.
+    Lite(lite::Base),
 }
 
 /// The helper with its jails.
@@ -55,6 +70,8 @@ pub(super) struct Helper {
     jails: BTreeMap<JailId, Jail>,
     /// Jails whose processes are gone but whose group is not, with the attempts so far.
     removing: Vec<(JailId, u32)>,
+    /// Whether processes may be left of instances whose first process did not end them.
+    strays: bool,
     next: JailId,
     /// Generic jails asked for and not begun.
     wanted: usize,
@@ -64,6 +81,7 @@ pub(super) struct Helper {
 
 #[derive(Debug)]
 struct Jail {
+    pid: Pid,
     pidfd: OwnedFd,
     /// To its first process; none once that has hung up.
     socket: Option<OwnedFd>,
@@ -89,31 +107,6 @@ pub(super) struct Ready {
     listeners: Vec<OwnedFd>,
 }
 
-#[derive(Clone, Copy)]
-enum Source {
-    Daemon,
-    Socket(JailId),
-    Process(JailId),
-}
-
-impl Source {
-    fn number(self) -> u64 {
-        match self {
-            Self::Daemon => 0,
-            Self::Socket(id) => id << 1,
-            Self::Process(id) => id << 1 | 1,
-        }
-    }
-
-    fn of(number: u64) -> Self {
-        match (number >> 1, number & 1) {
-            (0, _) => Self::Daemon,
-            (id, 0) => Self::Socket(id),
-            (id, _) => Self::Process(id),
-        }
-    }
-}
-
 impl Helper {
     pub(super) fn new(daemon: OwnedFd, epoll: OwnedFd, ground: Ground) -> Self {
         Self {
@@ -122,6 +115,7 @@ impl Helper {
             ground,
             jails: BTreeMap::new(),
             removing: Vec::new(),
+            strays: false,
             next: 1,
             wanted: 0,
             ending: false,
@@ -158,26 +152,6 @@ impl Helper {
             Ok(Report::Failed(reason)) => Err(io::Error::other(reason)),
             _ => Err(io::Error::other("the first jail ended while it was made")),
         }
-    }
-
-    /// Ends what was begun, telling nobody; gives the socket to the daemon back.
-    pub(super) fn give_up(mut self) -> OwnedFd {
-        for (id, jail) in std::mem::take(&mut self.jails) {
-            let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
-            let _ =
-                rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), WaitIdOptions::EXITED);
-            self.removing.push((id, 0));
-        }
-        for _ in 0..REMOVE_ATTEMPTS {
-            let cgroups = &self.ground.cgroups;
-            self.removing.retain(|&(id, _)| !cgroups.remove(id));
-            if self.removing.is_empty() {
-                break;
-            }
-            let _ = rustix::event::poll(&mut [], Some(&REMOVE_AGAIN));
-        }
-        self.ground.cgroups.close();
-        self.daemon
     }
 
     /// Serves the daemon until it is gone or has had enough, and nothing is left.
@@ -219,6 +193,9 @@ impl Helper {
             }
         }
         self.ground.cgroups.close();
+        if let Walls::Lite(base) = &self.ground.walls {
+            base.close();
+        }
         Ok(())
     }
 
@@ -331,20 +308,44 @@ impl Helper {
             rustix::io::ioctl_fionbio(end, true)?;
         }
         let birthplace = ground.cgroups.birthplace(id)?;
-        let inside = Inside {
-            helper,
-            output,
-            control,
-            doors: ground.cgroups.doors(id)?,
-            template: &ground.template,
-            endpoint_port: ground.endpoint_port,
-            filter: &ground.filter,
-        };
-        let child = syscall::clone(NAMESPACES, birthplace.as_ref().map(AsFd::as_fd));
-        let Some(child) = child.context("enter new namespaces")? else {
-            inside.run()
+        let birthplace = birthplace.as_ref().map(AsFd::as_fd);
+        let doors = ground.cgroups.doors(id)?;
+        let filter = &ground.filter;
+        let child = match &ground.walls {
+            Walls::Jail(template) => {
+                let inside = Inside {
+                    helper,
+                    output,
+                    control,
+                    doors,
+                    template,
+                    endpoint_port: ground.endpoint_port,
+                    filter,
+                };
+                let child = syscall::clone(NAMESPACES, birthplace);
+                let Some(child) = child.context("enter new namespaces")? else {
+                    inside.run()
+                };
+                child
+            }
+            Walls::Lite(base) => {
+                let instance = lite::Instance {
+                    helper,
+                    output,
+                    control,
+                    doors,
+                    folder: base.of(id),
+                    filter,
+                };
+                let child = syscall::clone(0, birthplace);
+                let Some(child) = child.context("start a process")? else {
+                    instance.run()
+                };
+                child
+            }
         };
         let jail = Jail {
+            pid: child.pid,
             pidfd: child.pidfd,
             socket: Some(ours),
             user,
@@ -357,17 +358,13 @@ impl Helper {
         };
         let score = format!("/proc/{}/oom_score_adj", child.pid.as_raw_pid());
         let _ = std::fs::write(score, OOM_SCORE);
-        let begun = ground
-            .ids
-            .map(child.pid, user)
-            .context("map the jail's user")
-            .and_then(|()| {
-                if let Some(socket) = &jail.socket {
-                    wire::send(socket, &[&Order::Mapped.write()], &[], SendFlags::DONTWAIT)?;
-                    self.watch(socket, Source::Socket(id))?;
-                }
-                self.watch(&jail.pidfd, Source::Process(id))
-            });
+        let begun = self
+            .map(&jail)
+            .and_then(|()| match &jail.socket {
+                Some(socket) => self.watch(socket, Source::Socket(id)),
+                None => Ok(()),
+            })
+            .and_then(|()| self.watch(&jail.pidfd, Source::Process(id)));
         if let Err(error) = begun {
             let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
             let _ =
@@ -375,6 +372,17 @@ impl Helper {
             return Err(error);
         }
         Ok(jail)
+    }
+
+    /// Gives a jail its user; an instance without namespaces keeps ours.
+    fn map(&self, jail: &Jail) -> io::Result<()> {
+        let (Walls::Jail(_), Some(socket)) = (&self.ground.walls, &jail.socket) else {
+            return Ok(());
+        };
+        let ids = &self.ground.ids;
+        ids.map(jail.pid, jail.user)
+            .context("map the jail's user")?;
+        wire::send(socket, &[&Order::Mapped.write()], &[], SendFlags::DONTWAIT)
     }
 
     fn ready(&mut self, ready: Ready) {
@@ -407,27 +415,19 @@ impl Helper {
         let socket = jail.socket.as_ref();
         let socket = socket.ok_or_else(|| io::Error::other("the prepared jail is ending"))?;
         ground.cgroups.limit(id, &plan.limits)?;
-        let trees = plan
-            .trees
-            .iter()
-            .map(tree::open)
-            .collect::<io::Result<Vec<_>>>()?;
-        let order = Order::Claim(Claim {
-            targets: plan.trees.iter().map(|tree| tree.target.clone()).collect(),
-            limits: plan.limits.clone(),
-            limit_data: !ground.cgroups.limits_memory(),
-            control: plan.control,
-            dialers: plan.dialers,
-            program: plan.program,
-        });
-        let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
-        wire::send(
-            socket,
-            &[&order.write(), plan.program.0],
-            &trees,
-            SendFlags::DONTWAIT,
-        )
-        .context("hand the claim to the jail")
+        let sent = match &ground.walls {
+            Walls::Jail(_) => hand_over(socket, plan, !ground.cgroups.limits_memory()),
+            Walls::Lite(_) => {
+                let unheld = Unheld {
+                    memory: !ground.cgroups.limits_memory(),
+                    processes: !ground.cgroups.limits_processes(),
+                };
+                let order = Order::Lite(unheld, plan.clone()).write();
+                let parts = [order.as_slice(), plan.program.0];
+                wire::send(socket, &parts, &[], SendFlags::DONTWAIT)
+            }
+        };
+        sent.context("hand the claim to the jail")
     }
 
     fn kill(&mut self, id: JailId) {
@@ -438,7 +438,16 @@ impl Helper {
             }
             return;
         };
-        let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
+        match (&self.ground.walls, &jail.socket) {
+            // Its first process is the one that can end the others: it hears that we hang up.
+            (Walls::Lite(_), Some(socket)) => {
+                let _ = rustix::net::shutdown(socket, Shutdown::Write);
+                let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::CONT);
+            }
+            _ => {
+                let _ = rustix::process::pidfd_send_signal(&jail.pidfd, Signal::KILL);
+            }
+        }
         // A frozen process of version 1 does not die.
         self.ground.cgroups.freeze(id, false);
     }
@@ -486,7 +495,8 @@ impl Helper {
             }
             Ok(Report::Started) => {
                 let dialers: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                self.tell(&Notice::Started(id), &dialers);
+                let first = self.jails.get(&id).map_or(0, |jail| jail.pid.as_raw_pid());
+                self.tell(&Notice::Started(id, first), &dialers);
             }
             Ok(Report::Failed(reason)) if claimed => self.tell(&Notice::Refused(id, reason), &[]),
             Ok(Report::Failed(reason)) => self.unprepared(id, reason),
@@ -495,69 +505,30 @@ impl Helper {
             Err(_) => self.kill(id),
         }
     }
+}
 
-    /// Tells once that a jail will not become ready, unless it has, or nobody waits any more.
-    fn unprepared(&mut self, id: JailId, reason: String) {
-        if !self.ending
-            && self
-                .jails
-                .get_mut(&id)
-                .and_then(|jail| jail.ends.take())
-                .is_some()
-        {
-            self.tell(&Notice::Unprepared(reason), &[]);
-        }
-    }
-
-    fn tell_exit(&mut self, id: JailId, status: Status) {
-        let Some(jail) = self.jails.get_mut(&id) else {
-            return;
-        };
-        if !jail.exit_told {
-            jail.exit_told = true;
-            let out_of_memory = self.ground.cgroups.out_of_memory(id);
-            self.tell(
-                &Notice::Exit(
-                    id,
-                    Exit {
-                        status,
-                        out_of_memory,
-                    },
-                ),
-                &[],
-            );
-        }
-    }
-
-    /// A jail's first process is dead, and so is everything in it.
-    fn bury(&mut self, id: JailId) {
-        // What it said last comes before its end.
-        self.hear(id);
-        let Some(jail) = self.jails.get(&id) else {
-            return;
-        };
-        let dead = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match rustix::process::waitid(WaitId::PidFd(jail.pidfd.as_fd()), dead) {
-            Ok(Some(_)) | Err(_) => {}
-            Ok(None) => return,
-        }
-        self.tell_exit(id, Status::Signal(libc::SIGKILL));
-        self.unprepared(id, "it ended while it was made".to_owned());
-        if let Some(jail) = self.jails.remove(&id) {
-            self.ground.ids.give_back(jail.user);
-        }
-        self.removing.push((id, 0));
-    }
-
-    fn remove_groups(&mut self) {
-        for (id, attempts) in std::mem::take(&mut self.removing) {
-            if self.ground.cgroups.remove(id) || attempts >= REMOVE_ATTEMPTS {
-                self.tell(&Notice::Gone(id), &[]);
-            } else {
-                self.removing.push((id, attempts + 1));
-            }
-        }
-    }
+/// Gives a jail's first process its half of the plan, with the mounts.
+fn hand_over(socket: &OwnedFd, plan: &Plan<'_>, limit_data: bool) -> io::Result<()> {
+    let trees = plan
+        .trees
+        .iter()
+        .map(tree::open)
+        .collect::<io::Result<Vec<_>>>()?;
+    let order = Order::Claim(Claim {
+        targets: plan.trees.iter().map(|tree| tree.target.clone()).collect(),
+        limits: plan.limits.clone(),
+        limit_data,
+        control: plan.control,
+        dialers: plan.dialers,
+        program: plan.program,
+    });
+    let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+    wire::send(
+        socket,
+        &[&order.write(), plan.program.0],
+        &trees,
+        SendFlags::DONTWAIT,
+    )
 }
 
 fn pair(kind: SocketType, flags: SocketFlags) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -28,7 +28,7 @@ use super::wire::{self, MESSAGE_BYTES_MAX};
 use crate::spawner::Status;
 
 /// Where the Runtime API is inside; as on Lambda.
-const RUNTIME_API_PORT: u16 = 9001;
+pub(super) const RUNTIME_API_PORT: u16 = 9001;
 
 /// Where connections to the outside are redirected to.
 const EGRESS_PORT: u16 = 15001;
@@ -210,6 +210,7 @@ impl Inside<'_> {
             descriptors.extend([udp.as_fd(), tcp.as_fd()]);
         }
         let handed = Handed {
+            endpoint: true,
             egress: listeners.egress.is_some(),
             dns: listeners.dns.is_some(),
             memory: false,
@@ -230,12 +231,12 @@ impl Inside<'_> {
         let (helper, signals) = (self.helper.as_fd(), signals.as_fd());
         syscall::close_all_but(&[helper.as_raw_fd(), signals.as_raw_fd()])?;
         seccomp::install(self.filter)?;
-        keep(started.program, helper, signals)
+        keep(started.program, helper, signals, syscall::signal_all)
     }
 }
 
 /// No program started from here on can have a capability, whatever its file says.
-fn bound_rights() -> io::Result<()> {
+pub(super) fn bound_rights() -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -247,8 +248,14 @@ fn bound_rights() -> io::Result<()> {
     Ok(())
 }
 
-/// Reaps, obeys and reports until the program has ended or the helper is gone.
-fn keep(program: Pid, helper: BorrowedFd<'_>, signals: BorrowedFd<'_>) -> io::Result<()> {
+/// Reaps, obeys and reports until the program has ended or the helper is gone. `signal` sends a
+/// signal to every process of the jail but this one.
+pub(super) fn keep(
+    program: Pid,
+    helper: BorrowedFd<'_>,
+    signals: BorrowedFd<'_>,
+    signal: fn(i32),
+) -> io::Result<()> {
     let mut buffer = [0; 128];
     loop {
         while let Some((pid, status)) = rustix::process::wait(WaitOptions::NOHANG).unwrap_or(None) {
@@ -273,8 +280,8 @@ fn keep(program: Pid, helper: BorrowedFd<'_>, signals: BorrowedFd<'_>) -> io::Re
         if helper_ready {
             let (length, _) = wire::receive(helper, &mut buffer, RecvFlags::empty())?;
             match Order::read(buffer.get(..length).unwrap_or_default()) {
-                Ok(Order::Stop) => syscall::signal_all(libc::SIGSTOP),
-                Ok(Order::Continue) => syscall::signal_all(libc::SIGCONT),
+                Ok(Order::Stop) => signal(libc::SIGSTOP),
+                Ok(Order::Continue) => signal(libc::SIGCONT),
                 // Also when the helper is gone.
                 _ => return Ok(()),
             }

@@ -31,7 +31,8 @@ pub(crate) enum Request<'a> {
 pub(crate) struct Settings {
     pub(crate) endpoint_port: u16,
     pub(crate) runtime_dir: PathBuf,
-    pub(crate) allow_lite: bool,
+    /// Why instances are to do without namespaces, if they are.
+    pub(crate) lite: Option<String>,
 }
 
 /// What the helper tells the daemon.
@@ -43,8 +44,8 @@ pub(crate) enum Notice {
     Ready(JailId, Handed),
     /// A generic jail could not be made.
     Unprepared(String),
-    /// The program of a claimed jail runs; with its dialers.
-    Started(JailId),
+    /// The program of a claimed jail runs, below this process; with its dialers.
+    Started(JailId, i32),
     /// A claim failed; the jail is being ended.
     Refused(JailId, String),
     Exit(JailId, Exit),
@@ -57,7 +58,8 @@ pub(crate) enum Notice {
 /// Which descriptors come with a ready jail, in the order of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handed {
-    /// Runtime API and endpoint always come first, output and control last but the next two.
+    /// The Runtime API always comes first, output and control last but the last two.
+    pub(crate) endpoint: bool,
     pub(crate) egress: bool,
     /// UDP, then TCP.
     pub(crate) dns: bool,
@@ -71,6 +73,8 @@ pub(crate) enum Order<'a> {
     /// The user and group maps are written.
     Mapped,
     Claim(Claim<'a>),
+    /// The claim of an instance without namespaces.
+    Lite(Unheld, Plan<'a>),
     /// Stop every process of the jail, where no freezer does it.
     Stop,
     Continue,
@@ -86,6 +90,13 @@ pub(crate) struct Claim<'a> {
     pub(crate) control: bool,
     pub(crate) dialers: u8,
     pub(crate) program: Sealed<'a>,
+}
+
+/// What no control group limits, so that resource limits must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unheld {
+    pub(crate) memory: bool,
+    pub(crate) processes: bool,
 }
 
 /// What a jail's first process tells the helper.
@@ -117,6 +128,7 @@ impl Handed {
             | u8::from(self.dns) << 1
             | u8::from(self.memory) << 2
             | u8::from(self.memory_peak) << 3
+            | u8::from(self.endpoint) << 4
     }
 
     fn from_bits(bits: u8) -> Self {
@@ -125,6 +137,7 @@ impl Handed {
             dns: bits & 2 != 0,
             memory: bits & 4 != 0,
             memory_peak: bits & 8 != 0,
+            endpoint: bits & 16 != 0,
         }
     }
 }
@@ -136,7 +149,8 @@ impl<'a> Request<'a> {
                 let mut to = Writer::new(1);
                 to.number(settings.endpoint_port.into())
                     .path(&settings.runtime_dir)
-                    .byte(settings.allow_lite.into());
+                    .byte(settings.lite.is_some().into())
+                    .blob(settings.lite.as_deref().unwrap_or_default().as_bytes());
                 to.into_bytes()
             }
             Self::Prepare => Writer::new(2).into_bytes(),
@@ -159,7 +173,10 @@ impl<'a> Request<'a> {
             1 => Self::Begin(Settings {
                 endpoint_port: from.number_as()?,
                 runtime_dir: from.path()?.to_owned(),
-                allow_lite: from.byte()? != 0,
+                lite: {
+                    let lite = from.byte()? != 0;
+                    Some(from.text()?).filter(|_| lite)
+                },
             }),
             2 => Self::Prepare,
             3 => return Ok(Self::Claim(from.number()?, Plan::read(&mut from)?)),
@@ -192,7 +209,11 @@ impl Notice {
                 to.blob(reason.as_bytes());
                 to.into_bytes()
             }
-            Self::Started(id) => about(4, *id),
+            Self::Started(id, first) => {
+                let mut to = Writer::new(4);
+                to.number(*id).number(first.unsigned_abs().into());
+                to.into_bytes()
+            }
             Self::Refused(id, reason) => {
                 let mut to = Writer::new(5);
                 to.number(*id).blob(reason.as_bytes());
@@ -216,7 +237,7 @@ impl Notice {
             1 => Self::Host(serde_json::from_slice(from.blob()?).map_err(|_| Malformed)?),
             2 => Self::Ready(from.number()?, Handed::from_bits(from.byte()?)),
             3 => Self::Unprepared(from.text()?),
-            4 => Self::Started(from.number()?),
+            4 => Self::Started(from.number()?, from.number_as()?),
             5 => Self::Refused(from.number()?, from.text()?),
             6 => {
                 let id = from.number()?;
@@ -252,10 +273,13 @@ impl<'a> Order<'a> {
                 to.byte(claim.limit_data.into())
                     .byte(claim.control.into())
                     .byte(claim.dialers);
-                let length = u32::try_from(claim.program.0.len()).unwrap_or(u32::MAX);
-                let mut bytes = to.into_bytes();
-                bytes.extend_from_slice(&length.to_le_bytes());
-                bytes
+                before_sealed(to, claim.program)
+            }
+            Self::Lite(unheld, plan) => {
+                let mut to = Writer::new(5);
+                to.byte(unheld.memory.into()).byte(unheld.processes.into());
+                plan.write_open(&mut to);
+                before_sealed(to, plan.program)
             }
             Self::Stop => Writer::new(3).into_bytes(),
             Self::Continue => Writer::new(4).into_bytes(),
@@ -274,6 +298,13 @@ impl<'a> Order<'a> {
                 dialers: from.byte()?,
                 program: Sealed(from.blob()?),
             }),
+            5 => {
+                let unheld = Unheld {
+                    memory: from.byte()? != 0,
+                    processes: from.byte()? != 0,
+                };
+                return Ok(Self::Lite(unheld, Plan::read(&mut from)?));
+            }
             3 => Self::Stop,
             4 => Self::Continue,
             _ => return Err(Malformed),
@@ -326,6 +357,14 @@ impl Report {
     }
 }
 
+/// A message that goes on with the bytes of a sealed program.
+fn before_sealed(to: Writer, program: Sealed<'_>) -> Vec<u8> {
+    let length = u32::try_from(program.0.len()).unwrap_or(u32::MAX);
+    let mut bytes = to.into_bytes();
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes
+}
+
 fn about(kind: u8, id: JailId) -> Vec<u8> {
     let mut to = Writer::new(kind);
     to.number(id);
@@ -357,6 +396,7 @@ mod tests {
     #[test]
     fn notices_survive_the_wire() {
         let handed = Handed {
+            endpoint: true,
             egress: true,
             dns: false,
             memory: true,
@@ -369,7 +409,7 @@ mod tests {
         for notice in [
             Notice::Ready(7, handed),
             Notice::Unprepared("no".into()),
-            Notice::Started(1),
+            Notice::Started(1, 23),
             Notice::Refused(2, "why".into()),
             Notice::Exit(3, exit),
             Notice::Exit(

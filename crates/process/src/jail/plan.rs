@@ -31,7 +31,8 @@ pub(crate) struct Tree {
     pub(crate) sources: Vec<PathBuf>,
 }
 
-/// The bytes of a [`Program`], not to be read outside the jail.
+/// The bytes of a [`Program`], not to be read outside the jail, nor left about in the memory that
+/// the next one begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sealed<'a>(pub(crate) &'a [u8]);
 
@@ -72,6 +73,12 @@ impl fmt::Debug for Program {
 
 impl<'a> Plan<'a> {
     pub(crate) fn write(&self, to: &mut Writer) {
+        self.write_open(to);
+        to.blob(self.program.0);
+    }
+
+    /// All but the sealed program, which comes last.
+    pub(super) fn write_open(&self, to: &mut Writer) {
         to.list(&self.trees, |to, tree| {
             to.path(&tree.target).list(&tree.sources, |to, source| {
                 to.path(source);
@@ -81,7 +88,6 @@ impl<'a> Plan<'a> {
         to.byte(self.outside_network.into())
             .byte(self.control.into())
             .byte(self.dialers);
-        to.blob(self.program.0);
     }
 
     pub(crate) fn read(from: &mut Reader<'a>) -> Result<Self, Malformed> {

@@ -79,7 +79,8 @@ pub(super) fn start(
         .context("close the root to writing")?;
     drop(root);
     drop_rights().context("give up rights")?;
-    let program = spawn(&program, claim, inside)?;
+    let ready = || become_program(&program, claim, inside);
+    let program = spawn(&program, ready)?;
     Ok(Started { program, dialers })
 }
 
@@ -175,7 +176,7 @@ fn size_tmp(limits: &Limits) -> io::Result<()> {
 }
 
 /// A TCP socket that belongs to the jail's network, whoever connects it.
-fn dialer() -> io::Result<OwnedFd> {
+pub(super) fn dialer() -> io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(
@@ -188,7 +189,7 @@ fn dialer() -> io::Result<OwnedFd> {
 
 /// Gives up every capability for good, and with it every right over the jail. The program
 /// inherits this.
-fn drop_rights() -> io::Result<()> {
+pub(super) fn drop_rights() -> io::Result<()> {
     let none = CapabilitySet::empty();
     rustix::thread::set_capabilities(
         None,
@@ -202,8 +203,8 @@ fn drop_rights() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the program's process.
-fn spawn(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<Pid> {
+/// Starts the program's process, in which `ready` comes first.
+pub(super) fn spawn(program: &Program, ready: impl FnOnce() -> io::Result<()>) -> io::Result<Pid> {
     let arguments = strings(program.argv.iter().cloned())?;
     let environment = strings(program.env.iter().map(|(name, value)| {
         let mut both = name.clone().into_vec();
@@ -215,8 +216,7 @@ fn spawn(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Resul
         .first()
         .ok_or_else(|| io::Error::other("no program named"))?;
     syscall::spawn(|| {
-        let ready = become_program(program, claim, inside);
-        let failed = ready.and_then(|()| {
+        let failed = ready().and_then(|()| {
             Err::<(), _>(syscall::exec(path, &arguments, &environment))
                 .context(path.to_string_lossy())
         });
@@ -229,7 +229,7 @@ fn spawn(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Resul
 /// Everything that the program is to find done, in its own process.
 fn become_program(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<()> {
     rustix::process::setsid()?;
-    descriptors(claim, inside)?;
+    descriptors(&inside.output, claim.control.then_some(&inside.control))?;
     limit(claim)?;
     rustix::process::chdir(&program.cwd).context(program.cwd.display())?;
     landlock::restrict().context("wall files off")?;
@@ -237,11 +237,11 @@ fn become_program(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> 
 }
 
 /// Standard input empty, output and error to the pipe, the control socket as 3, no other.
-fn descriptors(claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<()> {
+pub(super) fn descriptors(output: &OwnedFd, control: Option<&OwnedFd>) -> io::Result<()> {
     // Above the numbers that are about to be filled, so that none is overwritten before it is
     // put in its place.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, HIGH);
-    let (output, control) = (high(&inside.output)?, high(&inside.control)?);
+    let (output, control) = (high(output)?, control.map(high).transpose()?);
     let null = {
         // May have got one of the numbers below: closed before they are filled.
         let low = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -251,31 +251,32 @@ fn descriptors(claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<()> {
     syscall::put(null.as_fd(), 0)?;
     syscall::put(output.as_fd(), 1)?;
     syscall::put(output.as_fd(), 2)?;
-    if claim.control {
+    if let Some(control) = control {
         syscall::put(control.as_fd(), CONTROL)?;
     }
     Ok(())
 }
 
 fn limit(claim: &Claim<'_>) -> io::Result<()> {
-    let set = |resource, value: u64| {
-        rustix::process::setrlimit(
-            resource,
-            Rlimit {
-                current: Some(value),
-                maximum: Some(value),
-            },
-        )
-    };
-    set(Resource::Core, 0)?;
-    set(Resource::Nofile, claim.limits.open_files.into()).context("limit open files")?;
+    set_limit(Resource::Core, 0)?;
+    let limits = &claim.limits;
+    set_limit(Resource::Nofile, limits.open_files.into()).context("limit open files")?;
     // Counted in the jail's own user namespace, so its first process counts too.
-    set(Resource::Nproc, u64::from(claim.limits.processes) + 1).context("limit processes")?;
+    set_limit(Resource::Nproc, u64::from(limits.processes) + 1).context("limit processes")?;
     if claim.limit_data {
         // Not RLIMIT_AS: runtimes reserve far more address space than they use.
-        set(Resource::Data, claim.limits.memory_bytes).context("limit memory")?;
+        set_limit(Resource::Data, limits.memory_bytes).context("limit memory")?;
     }
     Ok(())
+}
+
+/// Sets a limit for good.
+pub(super) fn set_limit(resource: Resource, value: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
+    Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
 fn strings(items: impl Iterator<Item = OsString>) -> io::Result<Vec<CString>> {

@@ -6,12 +6,14 @@
 //! needed (allowed, refused with a telling error, absent) and one pass over the numbers is to
 //! find them: a dozen comparisons at most.
 
+mod shared;
 mod table;
 
 use std::io;
 
 use libc::sock_filter;
 
+use shared::SHARED;
 use table::{ALLOWED, CHECKED, REFUSED};
 
 /// The one architecture whose calls are looked at; any other's end the process.
@@ -74,8 +76,17 @@ enum Values {
     NoneOf(&'static [u32]),
 }
 
+/// What a program has for itself, which decides how much its filter must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespaces {
+    /// Those of a jail.
+    Own,
+    /// None: what reaches others through the host's must go.
+    Hosts,
+}
+
 /// Compiles the filter.
-pub(crate) fn program() -> Result<Program, Error> {
+pub(crate) fn program(namespaces: Namespaces) -> Result<Program, Error> {
     let mut verdicts = [Verdict::Fails(libc::ENOSYS); NUMBERS as usize];
     let listed = (ALLOWED.iter().map(|&call| (call, Verdict::Allowed)))
         .chain(
@@ -92,6 +103,14 @@ pub(crate) fn program() -> Result<Program, Error> {
             return Err(Error::Twice(number));
         }
         *place = verdict;
+    }
+    if namespaces == Namespaces::Hosts {
+        for &(call, verdict) in SHARED {
+            let place = usize::try_from(call)
+                .ok()
+                .and_then(|number| verdicts.get_mut(number));
+            *place.ok_or(Error::Number(call))? = verdict;
+        }
     }
     let mut program = vec![
         load(ARCHITECTURE_OFFSET),

@@ -213,6 +213,13 @@ pub(super) fn reset_signals() {
     }
 }
 
+/// Has writing past the size a file may have fail, as on a full disk, instead of ending the
+/// program. Kept over an exec.
+pub(super) fn survive_file_size() {
+    // SAFETY: sets a disposition that runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Blocks no signal.
 fn unblock_signals() {
     // SAFETY: an all-zero set is a valid place for `sigemptyset` to fill; every pointer is to a

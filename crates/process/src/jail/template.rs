@@ -26,7 +26,7 @@ pub(crate) const PROGRAMS: [&str; 9] = [
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Small files of `/etc` that programs look up; copied.
-const COPIED: [&str; 5] = [
+pub(super) const COPIED: [&str; 5] = [
     "ld.so.cache",
     "ld.so.conf",
     "localtime",
@@ -35,7 +35,7 @@ const COPIED: [&str; 5] = [
 ];
 
 /// Folders and files of `/etc` that are bound: certificates and the targets of links in `/usr`.
-const BOUND: [&str; 6] = [
+pub(super) const BOUND: [&str; 6] = [
     "ssl/certs",
     "ssl/openssl.cnf",
     "pki/tls/certs",

@@ -24,16 +24,19 @@ pub struct Jail {
     pub doors: Doors,
     /// Unconnected TCP sockets of the jail's network, as many as ordered; nonblocking.
     pub dialers: Vec<OwnedFd>,
+    /// Its first process, by the host's number; everything else of it is below.
+    pub(crate) first: i32,
     pub(super) keeper: Keeper,
 }
 
 /// Listeners that live in the jail's network; all nonblocking.
 #[derive(Debug)]
 pub struct Doors {
-    /// 127.0.0.1:9001 inside.
+    /// 127.0.0.1:9001 inside; without a network of its own, a port of the host's loopback, where
+    /// others can come too.
     pub runtime_api: TcpListener,
-    /// 127.0.0.1 at the endpoint's port inside.
-    pub endpoint: TcpListener,
+    /// 127.0.0.1 at the endpoint's port inside; none where that is the host's own.
+    pub endpoint: Option<TcpListener>,
     /// Where connections to the outside are redirected to.
     pub egress: Option<TcpListener>,
     /// 127.0.0.1:53 inside.

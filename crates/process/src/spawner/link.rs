@@ -56,8 +56,16 @@ struct State {
 struct Entry {
     exit: watch::Sender<Option<Exit>>,
     gone: watch::Sender<bool>,
-    started: Option<oneshot::Sender<Result<Vec<OwnedFd>, Error>>>,
+    started: Option<oneshot::Sender<Result<Started, Error>>>,
     settled: VecDeque<oneshot::Sender<()>>,
+}
+
+/// What comes with a program that runs.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The jail's first process, by the host's number.
+    pub(super) first: i32,
+    pub(super) dialers: Vec<OwnedFd>,
 }
 
 /// A generic jail, ready to be claimed.
@@ -199,7 +207,7 @@ impl Link {
     pub(super) fn expect_start(
         &self,
         id: JailId,
-    ) -> Result<oneshot::Receiver<Result<Vec<OwnedFd>, Error>>, Error> {
+    ) -> Result<oneshot::Receiver<Result<Started, Error>>, Error> {
         let (started, wait) = oneshot::channel();
         let mut state = self.state.lock();
         state.jails.get_mut(&id).ok_or(Error::Ended)?.started = Some(started);
@@ -229,9 +237,12 @@ impl Link {
             Notice::Host(_) => {}
             Notice::Ready(id, handed) => self.add(id, handed, descriptors),
             Notice::Unprepared(reason) => self.unprepared(reason),
-            Notice::Started(id) => {
+            Notice::Started(id, first) => {
                 if let Some(started) = self.started(id) {
-                    let _ = started.send(Ok(descriptors));
+                    let _ = started.send(Ok(Started {
+                        first,
+                        dialers: descriptors,
+                    }));
                 }
             }
             Notice::Refused(id, reason) => {
@@ -251,7 +262,7 @@ impl Link {
         }
     }
 
-    fn started(&self, id: JailId) -> Option<oneshot::Sender<Result<Vec<OwnedFd>, Error>>> {
+    fn started(&self, id: JailId) -> Option<oneshot::Sender<Result<Started, Error>>> {
         self.state.lock().jails.get_mut(&id)?.started.take()
     }
 
@@ -389,7 +400,8 @@ fn take_parts(
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    let (runtime_api, endpoint) = (tcp()?, tcp()?);
+    let runtime_api = tcp()?;
+    let endpoint = if handed.endpoint { Some(tcp()?) } else { None };
     let egress = if handed.egress { Some(tcp()?) } else { None };
     let (mut dns, mut dns_tcp) = (None, None);
     if handed.dns {

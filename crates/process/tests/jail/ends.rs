@@ -5,11 +5,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use process::host::CgroupKind;
-use process::spawner::{Error, Exit, Spawner, Status};
+use process::spawner::{Error, Exit, Lite, Spawner, Status};
 use store::Clock as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{World, launch, order, read_all, stories, try_launch};
+use crate::{World, order, read_all, stories};
 
 /// How long the kernel may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,9 +27,6 @@ stories![
     a_dropped_spawner_leaves_nothing,
     nothing_outlives_a_killed_daemon,
     nothing_outlives_a_killed_helper,
-    nothing_frozen_outlives_a_killed_helper,
-    nothing_is_left_where_no_jail_can_be_made,
-    a_jail_that_dies_while_it_is_made_is_made_again,
 ];
 
 async fn exit_codes_and_signals_are_told(world: World) {
@@ -170,8 +167,8 @@ async fn a_burst_is_served(world: World) {
     }
 }
 
-async fn shutdown_leaves_nothing(_: World) {
-    let spawner = launch(2);
+async fn shutdown_leaves_nothing(world: World) {
+    let spawner = world.launch(2);
     let jail = spawner.claim(order("exec sleep 4711.6")).await.unwrap();
     let helper = helper_with(found("4711.6").await[0]);
     spawner.shutdown().await;
@@ -186,8 +183,8 @@ async fn shutdown_leaves_nothing(_: World) {
     ));
 }
 
-async fn a_dropped_spawner_leaves_nothing(_: World) {
-    let spawner = launch(1);
+async fn a_dropped_spawner_leaves_nothing(world: World) {
+    let spawner = world.launch(1);
     let jail = spawner.claim(order("exec sleep 4711.7")).await.unwrap();
     let helper = helper_with(found("4711.7").await[0]);
     drop(spawner);
@@ -196,9 +193,15 @@ async fn a_dropped_spawner_leaves_nothing(_: World) {
     assert!(groups_of(helper).is_empty());
 }
 
-async fn nothing_outlives_a_killed_daemon(_: World) {
+async fn nothing_outlives_a_killed_daemon(world: World) {
     let mut daemon = Command::new(std::env::current_exe().unwrap())
         .arg("hold")
+        .arg(if world.lite == Lite::Always {
+            "lite"
+        } else {
+            "jail"
+        })
+        .arg(&world.folder)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -214,8 +217,8 @@ async fn nothing_outlives_a_killed_daemon(_: World) {
 }
 
 /// What the killed daemon of the story above does.
-pub(crate) async fn hold() -> ExitCode {
-    let spawner = launch(2);
+pub(crate) async fn hold(lite: Lite, folder: &Path) -> ExitCode {
+    let spawner = crate::launch(2, lite, folder);
     let _first = spawner
         .claim(order("sleep 4711.8 & sleep 4711.8"))
         .await
@@ -226,8 +229,8 @@ pub(crate) async fn hold() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn nothing_outlives_a_killed_helper(_: World) {
-    let spawner = launch(2);
+async fn nothing_outlives_a_killed_helper(world: World) {
+    let spawner = world.launch(2);
     let jail = spawner
         .claim(order("(setsid sleep 4711.9 &); sleep 4711.9"))
         .await
@@ -249,65 +252,8 @@ async fn nothing_outlives_a_killed_helper(_: World) {
     }
 }
 
-async fn nothing_frozen_outlives_a_killed_helper(_: World) {
-    let spawner = launch(1);
-    let jail = spawner.claim(order("exec sleep 4712.1")).await.unwrap();
-    let helper = helper_with(found("4712.1").await[0]);
-    jail.freeze().await;
-    let pid = rustix::process::Pid::from_raw(helper.cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    spawner.shutdown().await;
-    until(|| processes_with("4712.1").is_empty()).await;
-    assert!(groups_of(helper).is_empty(), "{:?}", groups_of(helper));
-}
-
-async fn nothing_is_left_where_no_jail_can_be_made(_: World) {
-    let text = Command::new("unshare")
-        .args(["--user", "--map-root-user", "sh", "-c"])
-        .arg("echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" cannot")
-        .arg(std::env::current_exe().unwrap())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&text.stdout);
-    assert!(said.contains("enter new namespaces"), "{text:?}");
-    until(|| left_groups().is_empty()).await;
-}
-
-async fn a_jail_that_dies_while_it_is_made_is_made_again(_: World) {
-    let spawner = launch(0);
-    // The one that the helper makes when it starts.
-    let first = spawner.claim(order("exec sleep 4712.2")).await.unwrap();
-    let helper = helper_with(found("4712.2").await[0]);
-    let pid = rustix::process::Pid::from_raw(helper.cast_signed());
-    let set = |current| {
-        let limit = rustix::process::Rlimit {
-            current,
-            maximum: None,
-        };
-        rustix::process::prlimit(pid, rustix::process::Resource::As, limit).unwrap()
-    };
-    // What it has may be used, but a new jail has no room for its first message.
-    let before = set(Some(1 << 20));
-    let failed = spawner.claim(order("true")).await;
-    set(before.current);
-    assert!(matches!(failed, Err(Error::Prepare { .. })), "{failed:?}");
-    let jail = spawner.claim(order("true")).await.unwrap();
-    jail.kill().await;
-    drop(first);
-    spawner.shutdown().await;
-}
-
-/// What is tried where no jail can be made.
-pub(crate) async fn cannot() -> ExitCode {
-    match try_launch(1) {
-        Ok(_) => println!("it can"),
-        Err(error) => println!("{error}"),
-    }
-    ExitCode::SUCCESS
-}
-
 /// Waits for something that the kernel does in its own time, which on a busy host may be long.
-async fn until(mut done: impl FnMut() -> bool) {
+pub(crate) async fn until(mut done: impl FnMut() -> bool) {
     let clock = store::SystemClock::new();
     let begun = clock.monotonic();
     while !done() {
@@ -325,7 +271,7 @@ fn processes() -> Vec<u32> {
 }
 
 /// Processes, seen from the host, of whose arguments one is this word.
-fn processes_with(word: &str) -> Vec<u32> {
+pub(crate) fn processes_with(word: &str) -> Vec<u32> {
     let mut found = processes();
     found.retain(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -336,7 +282,7 @@ fn processes_with(word: &str) -> Vec<u32> {
 }
 
 /// The same, once there is one: a shell takes its time to become what it executes.
-async fn found(word: &str) -> Vec<u32> {
+pub(crate) async fn found(word: &str) -> Vec<u32> {
     until(|| !processes_with(word).is_empty()).await;
     processes_with(word)
 }
@@ -360,7 +306,7 @@ fn is_over(pid: u32) -> bool {
     matches!(state_of(&pid), '?' | 'Z' | 'X')
 }
 
-fn parent_of(pid: u32) -> u32 {
+pub(crate) fn parent_of(pid: u32) -> u32 {
     stat_of(pid)
         .get(1)
         .and_then(|parent| parent.parse().ok())
@@ -375,7 +321,7 @@ fn helper_of(daemon: u32) -> u32 {
 }
 
 /// The spawner helper in one of whose jails this process is.
-fn helper_with(mut pid: u32) -> u32 {
+pub(crate) fn helper_with(mut pid: u32) -> u32 {
     while parent_of(pid) != std::process::id() {
         pid = parent_of(pid);
         assert!(pid > 1);
@@ -408,7 +354,7 @@ pub(crate) fn own_groups(controllers: &[&str]) -> Vec<PathBuf> {
 }
 
 /// Groups left of a helper.
-fn groups_of(helper: u32) -> Vec<PathBuf> {
+pub(crate) fn groups_of(helper: u32) -> Vec<PathBuf> {
     let own = own_groups(&["memory", "pids", "cpu", "freezer"]);
     let bases = own
         .into_iter()
@@ -417,7 +363,7 @@ fn groups_of(helper: u32) -> Vec<PathBuf> {
 }
 
 /// Groups of helpers that are no more.
-fn left_groups() -> Vec<PathBuf> {
+pub(crate) fn left_groups() -> Vec<PathBuf> {
     let own = own_groups(&["memory", "pids", "cpu", "freezer"]);
     let entries = own.iter().flat_map(|own| std::fs::read_dir(own).unwrap());
     let left = |path: &PathBuf| {

@@ -280,7 +280,7 @@ async fn doors_lead_to_the_platform(world: World) {
     let jail = world.spawner.claim(order(script)).await.unwrap();
     for (door, word) in [
         (&jail.doors.runtime_api, "api"),
-        (&jail.doors.endpoint, "endpoint"),
+        (jail.doors.endpoint.as_ref().unwrap(), "endpoint"),
     ] {
         let door = tokio::net::TcpListener::from_std(door.try_clone().unwrap()).unwrap();
         let (mut stream, _) = door.accept().await.unwrap();

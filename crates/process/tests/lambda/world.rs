@@ -10,7 +10,7 @@ use bytes::Bytes;
 use engine::port::{Call, Instance, LogEvent, LogSink, Runtime as _, StartOrder, Started, Waited};
 use model::{Execution, FunctionConfig, InvocationId, LogFormat, LogLevel, Runtime, VersionId};
 use process::interpreter::Surroundings;
-use process::spawner::Spawner;
+use process::spawner::{Lite, Spawner};
 use process::{Config, Processes};
 use store::{Clock, SystemClock};
 
@@ -43,7 +43,7 @@ impl Kept {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lite: Lite) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut id = [0; 8];
         clock.random(&mut id);
@@ -55,7 +55,7 @@ impl World {
             pool: 2,
             runtime_dir: folder.clone(),
             endpoint_port: 4566,
-            allow_lite: false,
+            lite,
         };
         let spawner = Spawner::launch(config, Arc::clone(&clock)).unwrap();
         let processes = processes(&spawner, &folder, Surroundings::of_this_process(), &clock);

@@ -28,6 +28,19 @@ pub(crate) struct Environment {
     pub(crate) own: Vec<(String, String)>,
 }
 
+impl Environment {
+    /// What differs without a jail: `/tmp` is elsewhere, and so are the layers. Their places are
+    /// filled in where they are known.
+    pub(crate) fn without_jail(&mut self, runtime: Runtime) {
+        if !self.fixed.iter().any(|(name, _)| name == "TMPDIR") {
+            set(&mut self.fixed, "TMPDIR", "/tmp".to_owned());
+        }
+        if let Runtime::Python { .. } = runtime {
+            set(&mut self.fixed, "_DAYFLY_LAYERS", "/opt".to_owned());
+        }
+    }
+}
+
 /// The environment of an instance. `endpoint` is the platform's own, as seen inside.
 pub(crate) fn variables(order: &StartOrder, endpoint: &str, clock: &dyn Clock) -> Environment {
     let config = &order.config;

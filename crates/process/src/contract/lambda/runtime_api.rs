@@ -21,6 +21,7 @@ use store::Clock;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::wire::{Loaded, Lost, Reply};
+use crate::jail::Peers;
 
 /// Connections that one function may hold at once (ours: clients keep one or two).
 const CONNECTIONS_MAX: usize = 32;
@@ -32,8 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// One function's Runtime API.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi {
-    /// What the path of a request must begin with, where others than the client can come.
-    token: Option<String>,
+    /// Who is answered, where others than the client can come.
+    peers: Option<Peers>,
     state: Mutex<State>,
     /// An invocation waits to be taken.
     arrived: Notify,
@@ -103,12 +104,12 @@ const TOO_LARGE: Refusal = Refusal {
 
 impl RuntimeApi {
     /// A Runtime API whose client has not started yet, and what tells how it started.
-    pub(crate) fn new(token: Option<String>) -> (Arc<Self>, oneshot::Receiver<Init>) {
+    pub(crate) fn new(peers: Option<Peers>) -> (Arc<Self>, oneshot::Receiver<Init>) {
         let (started, starts) = oneshot::channel();
         let state = Mutex::new(State::Starting(Some(started)));
         (
             Arc::new(Self {
-                token,
+                peers,
                 state,
                 arrived: Notify::new(),
                 keeping: tokio::sync::Mutex::default(),
@@ -144,9 +145,16 @@ impl RuntimeApi {
             let _ = stream.set_nodelay(true);
             let api = Arc::clone(&self);
             connections.spawn(async move {
+                let known = api.knows(&stream).await;
                 let service = service_fn(move |request| {
                     let api = Arc::clone(&api);
-                    async move { Ok::<_, Infallible>(api.answer(request).await) }
+                    async move {
+                        Ok::<_, Infallible>(if known {
+                            api.answer(request).await
+                        } else {
+                            text(StatusCode::FORBIDDEN, "403 not your Runtime API\n")
+                        })
+                    }
                 });
                 // What a client does wrong on a connection of its own concerns nobody else. One
                 // that hung up while it waited must not be given an invocation.
@@ -186,10 +194,7 @@ impl RuntimeApi {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
-        let Some(path) = self.own_path(parts.uri.path()) else {
-            return text(StatusCode::FORBIDDEN, "403 not your Runtime API\n");
-        };
-        let Some(path) = path.strip_prefix("/2018-06-01/") else {
+        let Some(path) = parts.uri.path().strip_prefix("/2018-06-01/") else {
             return not_found();
         };
         match (&parts.method, path) {
@@ -210,12 +215,16 @@ impl RuntimeApi {
         }
     }
 
-    /// The path behind the token; none if it is not there.
-    fn own_path<'a>(&self, path: &'a str) -> Option<&'a str> {
-        match &self.token {
-            Some(token) => path.strip_prefix('/')?.strip_prefix(token.as_str()),
-            None => Some(path),
-        }
+    /// Whether a connection comes from the function itself.
+    async fn knows(&self, stream: &tokio::net::TcpStream) -> bool {
+        let Some(peers) = self.peers else {
+            return true;
+        };
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+            return false;
+        };
+        let looked = tokio::task::spawn_blocking(move || peers.have(peer, local));
+        looked.await.unwrap_or(false)
     }
 
     async fn next(&self) -> Response<Full<Bytes>> {

@@ -379,7 +379,7 @@ const NEW_NAMESPACES: u32 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u32;
 
-const EVERY_BIT: u32 = u32::MAX;
+pub(super) const EVERY_BIT: u32 = u32::MAX;
 
 /// What follows the level and name `SOL_TCP`, `TCP_ULP`: another protocol under the socket's.
 /// No other level gives this number to anything that is needed.
@@ -408,6 +408,21 @@ const ROUTES: &[Check] = &[
     },
 ];
 
+pub(super) const SOCKET_TYPE: Check = Check {
+    argument: 1,
+    mask: 0xf,
+    values: Values::OneOf(&[SOCK_STREAM as u32, SOCK_DGRAM as u32, SOCK_SEQPACKET as u32]),
+    fails: EPERM,
+};
+
+/// Others would have the kernel load modules for them.
+pub(super) const SOCKET_PROTOCOL: Check = Check {
+    argument: 2,
+    mask: EVERY_BIT,
+    values: Values::OneOf(&[0, IPPROTO_TCP as u32, IPPROTO_UDP as u32]),
+    fails: EPROTONOSUPPORT,
+};
+
 /// Allowed with some arguments.
 pub(super) const CHECKED: &[(c_long, Verdict)] = &[
     // `clone3` has its flags where no filter can see them; it does not exist, and the C library
@@ -432,23 +447,8 @@ pub(super) const CHECKED: &[(c_long, Verdict)] = &[
                     values: Values::OneOf(&[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32]),
                     fails: EAFNOSUPPORT,
                 },
-                Check {
-                    argument: 1,
-                    mask: 0xf,
-                    values: Values::OneOf(&[
-                        SOCK_STREAM as u32,
-                        SOCK_DGRAM as u32,
-                        SOCK_SEQPACKET as u32,
-                    ]),
-                    fails: EPERM,
-                },
-                // Others would have the kernel load modules for them.
-                Check {
-                    argument: 2,
-                    mask: EVERY_BIT,
-                    values: Values::OneOf(&[0, IPPROTO_TCP as u32, IPPROTO_UDP as u32]),
-                    fails: EPROTONOSUPPORT,
-                },
+                SOCKET_TYPE,
+                SOCKET_PROTOCOL,
             ],
         ),
     ),

@@ -10,7 +10,7 @@ use crate::jail::forked;
 
 /// Runs a program under the filter.
 fn run(command: &mut Command) -> Output {
-    let filter = program().unwrap();
+    let filter = program(Namespaces::Own).unwrap();
     // SAFETY: two system calls and no allocation.
     unsafe { command.pre_exec(move || install(&filter)) };
     command.output().unwrap()
@@ -43,10 +43,14 @@ fn found_some(names: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// What a system call answers under the filter, and how it must fail.
+/// What a system call answers under the filter of a jail, and how it must fail.
 fn refuses(call: libc::c_long, arguments: [libc::c_long; 3], error: i32) {
+    answers(Namespaces::Own, call, arguments, error);
+}
+
+fn answers(among: Namespaces, call: libc::c_long, arguments: [libc::c_long; 3], error: i32) {
     forked::run(|| {
-        install(&program().unwrap())?;
+        install(&program(among).unwrap())?;
         let [a, b, c] = arguments;
         // SAFETY: every call in these tests is refused before it has an effect, or has none.
         let result = unsafe { libc::syscall(call, a, b, c, 0, 0, 0) };
@@ -62,7 +66,24 @@ fn refuses(call: libc::c_long, arguments: [libc::c_long; 3], error: i32) {
 #[test]
 fn the_list_stays_short() {
     assert!(ALLOWED.len() <= 230, "{}", ALLOWED.len());
-    assert!(program().unwrap().0.len() < 600);
+    assert!(program(Namespaces::Own).unwrap().0.len() < 600);
+}
+
+#[test]
+fn ways_to_others_are_refused_in_the_hosts_namespaces() {
+    let (unix, inet) = (i64::from(libc::AF_UNIX), i64::from(libc::AF_INET));
+    let (stream, datagram) = (i64::from(libc::SOCK_STREAM), i64::from(libc::SOCK_DGRAM));
+    let check = |call, arguments, error| answers(Namespaces::Hosts, call, arguments, error);
+    check(libc::SYS_socket, [unix, stream, 0], libc::EAFNOSUPPORT);
+    check(libc::SYS_socket, [inet, stream, 0], 0);
+    // The null pointer is what the kernel itself objects to.
+    check(libc::SYS_socketpair, [unix, stream, 0], libc::EFAULT);
+    check(libc::SYS_socketpair, [unix, datagram, 0], libc::EPERM);
+    check(libc::SYS_prlimit64, [0, 0, 0], 0);
+    check(libc::SYS_prlimit64, [1, 0, 0], libc::EPERM);
+    check(libc::SYS_shmget, [0, 1, 0], libc::ENOSYS);
+    check(libc::SYS_mount, [0, 0, 0], libc::EPERM);
+    refuses(libc::SYS_socket, [unix, stream, 0], 0);
 }
 
 #[test]
@@ -167,7 +188,7 @@ fn another_architectures_calls_are_not_to_be_had() {
     // x32: the same numbers with bit 30.
     refuses(libc::SYS_getpid | 1 << 30, [0, 0, 0], libc::ENOSYS);
     let mut ended = Command::new("/bin/true");
-    let filter = program().unwrap();
+    let filter = program(Namespaces::Own).unwrap();
     let i386 = move || {
         install(&filter)?;
         // SAFETY: `getpid` of 32-bit programs, which has no effect.
