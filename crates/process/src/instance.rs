@@ -235,12 +235,19 @@ impl Shared {
             biased;
             replied = self.exchange(call) => replied,
             () = limit => return Verdict::TimedOut,
+            () = self.outgrows() => return Verdict::Exited(Exit::OutOfMemory),
         };
         match replied {
             Ok(reply) => Verdict::Reply(reply),
             Err(Lost::Closed) => Verdict::Exited(self.exit().await),
             Err(hostile) => Verdict::Hostile(hostile.to_string()),
         }
+    }
+
+    /// Resolves when it uses more memory than it may, unless the kernel ends it for that.
+    async fn outgrows(&self) {
+        let bytes = u64::from(self.config.memory_mb) * 1024 * 1024;
+        self.sandbox.outgrows(bytes, &*self.clock).await;
     }
 
     async fn exchange(&self, call: &Call) -> Result<Reply, Lost> {
@@ -272,6 +279,11 @@ impl Shared {
     ) -> Execution {
         let id = &call.id;
         let fatal = |exit: Exit| Status::Error(exit.error_type().to_owned());
+        // The kernel may have taken the count away with the process.
+        let used_mb = match verdict {
+            Verdict::Exited(Exit::OutOfMemory) => self.config.memory_mb,
+            _ => used_mb,
+        };
         let (end, payload, status, last_words) = match verdict {
             Verdict::Reply(Reply::Answer(payload)) => {
                 (End::Replied, payload, Status::Success, None)

@@ -383,9 +383,9 @@ fn warnings(host: &Host) -> Vec<Warning> {
     };
     if !host.controllers.iter().any(|name| name == "memory") {
         warnings.push(
-            "no control group limits memory here: each process of a function is limited by \
-             itself, running out of memory looks like a crash, and the memory used is reported \
-             as 0 MB; `dayfly doctor` says how to have it"
+            "no control group limits memory here: the memory of functions is looked at ten times a \
+             second, so that one may have more than its limit for a moment; `dayfly doctor` says \
+             how to have it held by the kernel"
                 .to_owned(),
         );
     }
@@ -504,7 +504,7 @@ mod tests {
         assert!(warnings(&host).is_empty());
         host.controllers.pop();
         let told = warnings(&host);
-        assert!(told[0].contains("reported as 0 MB"), "{told:?}");
+        assert!(told[0].contains("no control group"), "{told:?}");
     }
 
     #[tokio::test]

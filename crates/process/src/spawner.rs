@@ -3,6 +3,7 @@
 
 mod jail;
 mod link;
+mod memory;
 mod order;
 
 use std::io;
@@ -223,6 +224,7 @@ impl Spawner {
         let started = started.await.unwrap_or(Err(Error::Ended));
         link.refill_soon();
         let started = started?;
+        prepared.keeper.begin(started.first);
         Ok(Jail {
             control: order.control.then_some(prepared.control),
             output: prepared.output,

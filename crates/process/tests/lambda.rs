@@ -1,4 +1,5 @@
-//! Lambda functions in jails, from order to outcome. This binary is its own spawner helper.
+//! Lambda functions in jails, from order to outcome. This binary is its own spawner helper. Where
+//! it is run as root it runs itself again as an ordinary user, who has no control groups.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -7,7 +8,9 @@ mod stories;
 #[path = "lambda/world.rs"]
 mod world;
 
-use std::process::ExitCode;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1).unwrap_or_default();
@@ -20,10 +23,32 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    let failed = runtime.block_on(stories::run(&argument));
+    let mut failed = runtime.block_on(stories::run(&argument));
+    if rustix::process::getuid().is_root() {
+        failed += usize::from(!as_an_ordinary_user(&argument));
+    }
     if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Whether every story ends well for somebody without any right.
+fn as_an_ordinary_user(filter: &str) -> bool {
+    const NOBODY: u32 = 65534;
+    let folder = std::env::temp_dir().join(format!("dayfly-again-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = folder.join("lambda-test");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let status = Command::new(&copy)
+        .arg(filter)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")
+        .env("HOME", "/nonexistent")
+        .status();
+    std::fs::remove_dir_all(folder).unwrap();
+    status.unwrap().success()
 }

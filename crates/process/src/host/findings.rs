@@ -124,8 +124,8 @@ fn cgroups(host: &Host) -> Finding {
             return less(
                 WHAT,
                 State::Degraded,
-                "none delegated: memory and processes are limited process by process, CPU is not \
-                 shared out, and running out of memory is not told apart from other failures",
+                "none delegated: memory is looked at ten times a second instead of held by the \
+                 kernel, processes are limited by user, and CPU is not shared out",
                 "run as root, or under `systemd-run --user --scope -p Delegate=yes`",
             );
         }

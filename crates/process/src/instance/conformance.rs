@@ -67,6 +67,10 @@ impl Sandbox for Child {
         None
     }
 
+    fn outgrows<'a>(&'a self, _: u64, _: &'a dyn Clock) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
     fn memory_bytes(&self) -> Option<u64> {
         None
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use store::Clock;
 
 use crate::contract::lambda::words::Exit;
 use crate::spawner::{Keeper, Status};
@@ -21,6 +22,9 @@ pub(crate) trait Sandbox: Send + Sync + fmt::Debug + 'static {
 
     /// Undoes that.
     fn thaw(&self) -> BoxFuture<'_, ()>;
+
+    /// Resolves when it uses more memory than this, unless the kernel ends it for that.
+    fn outgrows<'a>(&'a self, bytes: u64, clock: &'a dyn Clock) -> BoxFuture<'a, ()>;
 
     /// The most memory it ever used, in bytes, where the host can tell.
     fn memory_peak_bytes(&self) -> Option<u64>;
@@ -54,6 +58,10 @@ impl Sandbox for Keeper {
 
     fn thaw(&self) -> BoxFuture<'_, ()> {
         Self::thaw(self).boxed()
+    }
+
+    fn outgrows<'a>(&'a self, bytes: u64, clock: &'a dyn Clock) -> BoxFuture<'a, ()> {
+        Self::outgrows(self, bytes, clock).boxed()
     }
 
     fn memory_peak_bytes(&self) -> Option<u64> {

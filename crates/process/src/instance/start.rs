@@ -32,6 +32,7 @@ enum How {
     Failed(Bytes, Option<String>),
     Lost(Lost),
     TimedOut,
+    OutOfMemory,
 }
 
 /// Has the process initialise. `claimed` is when its start began.
@@ -84,6 +85,9 @@ pub(crate) async fn start(
     let init = clock.monotonic().saturating_sub(began);
     let start = began.saturating_sub(claimed);
     if matches!(how, How::Ready) {
+        // Now, as its first invocation may end it before anybody can look.
+        let now = clock.monotonic();
+        (shared.memory).used_mb(&*shared.sandbox, now, true, shared.config.memory_mb);
         let instance = Arc::new(LambdaInstance {
             shared,
             _tasks: parts.tasks,
@@ -187,6 +191,7 @@ async fn initialise(
         biased;
         loaded = loaded => loaded.unwrap_or_else(How::Lost),
         () = limit => How::TimedOut,
+        () = shared.outgrows() => How::OutOfMemory,
     }
 }
 
@@ -203,6 +208,7 @@ impl Shared {
             How::Ready | How::TimedOut => Failure::TimedOut,
             How::Failed(payload, error_type) => Failure::Reported(payload, error_type),
             How::Lost(Lost::Closed) => Failure::Exited(self.exit().await),
+            How::OutOfMemory => Failure::Exited(Exit::OutOfMemory),
             How::Lost(hostile) => {
                 self.output
                     .platform(format!("Error: {hostile}; the instance was ended"));
@@ -212,6 +218,10 @@ impl Shared {
         let memory_mb = self.config.memory_mb;
         let now = self.clock.monotonic();
         let used_mb = self.memory.used_mb(&*self.sandbox, now, true, memory_mb);
+        let used_mb = match kind {
+            Failure::Exited(Exit::OutOfMemory) => memory_mb,
+            _ => used_mb,
+        };
         self.kill().await;
         self.output.drain();
         let now_ms = self.clock.now_ms();

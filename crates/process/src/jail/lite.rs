@@ -200,8 +200,7 @@ fn limit(limits: &Limits, memory: Option<u64>, processes: Option<u64>) -> io::Re
         program::set_limit(Resource::Nproc, processes).context("limit processes")?;
     }
     if let Some(memory) = memory {
-        // Not RLIMIT_AS: runtimes reserve far more address space than they use.
-        program::set_limit(Resource::Data, memory).context("limit memory")?;
+        program::limit_data(memory)?;
     }
     Ok(())
 }

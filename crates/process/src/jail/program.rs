@@ -264,10 +264,17 @@ fn limit(claim: &Claim<'_>) -> io::Result<()> {
     // Counted in the jail's own user namespace, so its first process counts too.
     set_limit(Resource::Nproc, u64::from(limits.processes) + 1).context("limit processes")?;
     if claim.limit_data {
-        // Not RLIMIT_AS: runtimes reserve far more address space than they use.
-        set_limit(Resource::Data, limits.memory_bytes).context("limit memory")?;
+        limit_data(limits.memory_bytes)?;
     }
     Ok(())
+}
+
+/// Keeps one process from taking the host's memory before anybody looks: the daemon holds the
+/// limit itself. Not RLIMIT_AS, for runtimes reserve far more address space than they use; and
+/// with room, for V8 reserves some hundred megabytes of what counts here, too.
+pub(super) fn limit_data(memory_bytes: u64) -> io::Result<()> {
+    const ROOM: u64 = 1 << 30;
+    set_limit(Resource::Data, memory_bytes.saturating_add(ROOM)).context("limit memory")
 }
 
 /// Sets a limit for good.

@@ -6,12 +6,20 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
+use store::Clock;
 use tokio::sync::watch;
 
 use super::link::Link;
+use super::memory;
 use super::{Exit, Status};
 use crate::jail::message::{JailId, Request};
+
+/// How often memory is looked at where no control group counts it: seldom enough to cost
+/// nothing, often enough that little more than the limit can be had.
+const MEMORY_EVERY: Duration = Duration::from_millis(100);
 
 /// A jail whose program runs. Dropping it, and every [`Keeper`] of it, kills it.
 #[derive(Debug)]
@@ -58,6 +66,10 @@ struct Inner {
     gone: watch::Receiver<bool>,
     memory: Option<OwnedFd>,
     memory_peak: Option<OwnedFd>,
+    /// Its first process, by the host's number, once its program runs.
+    first: AtomicI32,
+    /// The most that was seen, where no control group counts, in bytes.
+    seen_peak: AtomicU64,
 }
 
 impl fmt::Debug for Keeper {
@@ -130,6 +142,8 @@ impl Keeper {
                 gone,
                 memory,
                 memory_peak,
+                first: AtomicI32::new(0),
+                seen_peak: AtomicU64::new(0),
             }),
         }
     }
@@ -185,14 +199,58 @@ impl Keeper {
             .await;
     }
 
-    /// The most memory it ever used, in bytes, where the host tells. Cheap.
-    pub fn memory_peak_bytes(&self) -> Option<u64> {
-        read_number(self.inner.memory_peak.as_ref())
+    /// The program runs, below this process.
+    pub(super) fn begin(&self, first: i32) {
+        self.inner.first.store(first, Ordering::Relaxed);
     }
 
-    /// Memory it uses now, in bytes, where the host tells. Cheap.
+    /// The most memory it ever used, in bytes, or was seen to use where no control group counts.
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        if self.is_counted() {
+            return read_number(self.inner.memory_peak.as_ref());
+        }
+        self.look();
+        Some(self.inner.seen_peak.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Memory it uses now, in bytes.
     pub fn memory_bytes(&self) -> Option<u64> {
-        read_number(self.inner.memory.as_ref())
+        if self.is_counted() {
+            return read_number(self.inner.memory.as_ref());
+        }
+        self.look()
+    }
+
+    /// Resolves when it uses more memory than this, where no control group ends it for that;
+    /// never where one does.
+    pub(crate) async fn outgrows(&self, bytes: u64, clock: &dyn Clock) {
+        if self.is_counted() {
+            return std::future::pending().await;
+        }
+        loop {
+            clock.sleep(MEMORY_EVERY).await;
+            let keeper = self.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                // Dearer, so only where the cheap figure asks for it.
+                keeper.look().is_some_and(|used| used > bytes)
+                    && memory::used_bytes_once(keeper.inner.first.load(Ordering::Relaxed)) > bytes
+            });
+            if looked.await.unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a control group counts its memory, and so holds its limit.
+    fn is_counted(&self) -> bool {
+        self.inner.memory.is_some()
+    }
+
+    fn look(&self) -> Option<u64> {
+        let first = self.inner.first.load(Ordering::Relaxed);
+        let used = (first > 0).then(|| memory::used_bytes(first))?;
+        self.inner.seen_peak.fetch_max(used, Ordering::Relaxed);
+        Some(used)
     }
 }
 

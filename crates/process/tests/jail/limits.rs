@@ -46,7 +46,7 @@ async fn memory_used_is_told(world: World) {
         assert!(now.unwrap() > 12_000_000, "{now:?}");
         assert!(peak.unwrap() >= now.unwrap(), "{peak:?}");
     } else {
-        assert_eq!((now, peak), (None, None));
+        assert!(now.unwrap() > 0 && peak.unwrap() >= now.unwrap());
     }
     jail.kill().await;
 }

@@ -307,8 +307,8 @@ async fn layers_are_seen(world: World) {
 }
 
 async fn a_home_with_interpreters_in_it_is_not_seen(world: World) {
-    // Not below `/tmp`, from which nothing can be executed inside.
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("home-{}", std::process::id()));
+    // Not below `/tmp`, from which nothing can be executed inside, and where anybody may write.
+    let home = Path::new("/var/tmp").join(format!("dayfly-home-{}", std::process::id()));
     let bin = home.join("bin");
     std::fs::create_dir_all(&bin).unwrap();
     std::fs::create_dir_all(home.join("lib")).unwrap();
