@@ -3,6 +3,7 @@
 
 mod deploy;
 mod logs;
+mod owned;
 mod session;
 mod watch;
 

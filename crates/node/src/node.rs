@@ -73,7 +73,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
-    /// The engine's; kept to hear of its end.
+    /// The engine's.
     store: Arc<store::Sqlite>,
     trees: Arc<store::Trees>,
     processes: Arc<Processes>,
@@ -216,6 +216,11 @@ impl Node {
     /// The only decider.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The engine's store.
+    pub(crate) fn store(&self) -> Arc<dyn store::Store> {
+        Arc::clone(&self.store) as Arc<dyn store::Store>
     }
 
     /// The stored code.

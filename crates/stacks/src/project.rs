@@ -61,6 +61,9 @@ pub struct Project {
     pub functions: Vec<FunctionPlan>,
     /// What its author should know; each begins with the file that it is about.
     pub warnings: Vec<String>,
+    /// Functions whose folders are there and cannot be read as such, often because a file is only
+    /// half written: what was deployed of them may go on.
+    pub left_out: Vec<FunctionName>,
     /// Which files matter to it.
     pub watch: Watch,
 }
@@ -216,6 +219,7 @@ pub(crate) struct Found {
     /// Each with the further names that env-vars files may know it by.
     pub(crate) functions: Vec<(FunctionPlan, Vec<String>)>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) left_out: Vec<FunctionName>,
     /// Files of the project itself, whose change may change every function.
     pub(crate) manifests: Vec<PathBuf>,
     /// Whether new folders in the project's may be new functions.
@@ -262,6 +266,7 @@ pub fn read(folder: &Path, options: &Options) -> Result<Project, Error> {
         name: name.unwrap_or_else(|| "project".into()),
         functions,
         warnings,
+        left_out: found.left_out,
         watch,
     })
 }

@@ -67,3 +67,47 @@ fn functions_and_their_urls_are_there_again_after_a_restart() {
     assert_eq!(node.url("f"), url);
     assert_eq!(get(&url).send().text(), "here");
 }
+
+#[test]
+fn a_session_removes_what_its_project_deployed_and_nothing_else() {
+    let app = "def handler(e, c): return 'here'\n";
+    let (one, two) = (
+        Project::new(&[("a/app.py", app), ("b/app.py", app)]),
+        Project::new(&[("c/app.py", app)]),
+    );
+    let data = tempfile::tempdir().expect("a folder");
+    let names = |project: &Project| {
+        let node = TestNode::start_in(project.path(), data.path(), false, |_| {});
+        let list = get(&format!("{}/_dayfly/v1/functions", node.origin)).send();
+        let list = list.json();
+        let functions = list.as_array().expect("a list").iter();
+        let names = functions.map(|function| function["name"].as_str().expect("a name").to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&one), ["a", "b"]);
+    assert_eq!(names(&two), ["a", "b", "c"]);
+    std::fs::remove_dir_all(one.path().join("b")).expect("a folder to remove");
+    assert_eq!(names(&one), ["a", "c"]);
+}
+
+#[test]
+fn a_function_that_is_half_written_goes_on_as_it_was() {
+    let app = "def handler(e, c): return 'old'\n";
+    let project = Project::new(&[("f/app.py", app), ("g/app.py", app)]);
+    let node = TestNode::start(project.path(), true);
+    let url = node.url("f");
+    let before = node.events().len();
+    project.write("f/app.py", "def hand");
+    node.wait_from(before, |event| match event {
+        Event::Warning { text, .. } if text.contains("left out") => Some(()),
+        Event::Removed { function } => panic!("{function} was removed"),
+        _ => None,
+    });
+    project.write("f/app.py", &app.replace("old", "new"));
+    node.wait_from(before, |event| match event {
+        Event::Deployed { function, .. } if function == "f" => Some(()),
+        Event::Removed { function } => panic!("{function} was removed"),
+        _ => None,
+    });
+    assert_eq!(get(&url).send().text(), "new");
+}

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::deploy::{self, Failed};
+use super::owned::Owned;
 use super::watch::{Changed, Watch};
 use super::{Event, Options, Watching, logs};
 use crate::config::Config;
@@ -56,6 +57,13 @@ impl Session {
                 return Err(error.into());
             }
         };
+        let owned = match Owned::load(node.store(), &options.folder).await {
+            Ok(owned) => owned,
+            Err(error) => {
+                node.stop().await;
+                return Err(NodeError::from(error).into());
+            }
+        };
         let (events, receiver) = mpsc::channel(EVENTS);
         let stop = Arc::new(Notify::new());
         let dev = Dev {
@@ -65,6 +73,7 @@ impl Session {
             began,
             clock,
             deployed: HashMap::new(),
+            owned,
         };
         let stopped = Arc::clone(&stop);
         let work = tokio::spawn(async move {
@@ -112,6 +121,7 @@ struct Dev {
     began: Duration,
     /// Functions of this session, each with the task that carries its log.
     deployed: HashMap<FunctionId, JoinHandle<()>>,
+    owned: Owned,
 }
 
 impl Drop for Dev {
@@ -243,6 +253,7 @@ impl Dev {
             Network::PlatformOnly
         };
         let done = deploy::function(&self.node, plan, network, &self.events).await?;
+        self.owned.add(&done.id).await?;
         let first = !self.deployed.contains_key(&done.id);
         if first {
             let follower = logs::follow(self.node.engine(), &done.id, self.events.clone());
@@ -274,39 +285,37 @@ impl Dev {
         .await;
     }
 
-    /// Removes what this data folder has deployed and the project no longer has.
+    /// Removes what earlier reads or sessions of this project deployed and it has no longer.
     async fn remove_strangers(&mut self, project: &Project) {
-        let names: BTreeSet<&str> = project
-            .functions
-            .iter()
-            .map(|plan| plan.name.as_str())
-            .collect();
-        let account = self.node.config().account.clone();
-        for view in self
-            .node
-            .engine()
-            .list(&account, Some(&self.node.config().region))
-        {
-            if names.contains(view.id.name.as_str()) {
-                continue;
-            }
-            let who = Principal::Account(account.clone());
-            match self.node.engine().remove(&who, &view.id).await {
-                Ok(()) => {
-                    if let Some(follower) = self.deployed.remove(&view.id) {
-                        follower.abort();
-                    }
-                    self.tell(Event::Removed {
-                        function: view.id.name.to_string(),
-                    })
+        let planned = project.functions.iter().map(|plan| &plan.name);
+        let names: BTreeSet<_> = planned.chain(&project.left_out).collect();
+        let region = &self.node.config().region;
+        let has = |id: &FunctionId| id.region != *region || names.contains(&id.name);
+        for id in self.owned.strangers(has) {
+            if let Err(error) = self.remove(&id).await {
+                self.warn(None, format!("{}: {error}", arn::function(&id)))
                     .await;
-                }
-                Err(error) => {
-                    self.warn(None, format!("{}: {error}", arn::function(&view.id)))
-                        .await
-                }
             }
         }
+    }
+
+    async fn remove(&mut self, id: &FunctionId) -> Result<(), Failed> {
+        let who = Principal::Account(id.account.clone());
+        let removed = match self.node.engine().remove(&who, id).await {
+            Ok(()) => true,
+            // Somebody else did it.
+            Err(engine::Error::NotFound { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        self.owned.forget(id).await?;
+        if let Some(follower) = self.deployed.remove(id) {
+            follower.abort();
+        }
+        if removed {
+            let function = id.name.to_string();
+            self.tell(Event::Removed { function }).await;
+        }
+        Ok(())
     }
 
     async fn show_warnings(&self, project: &Project) {

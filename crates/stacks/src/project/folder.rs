@@ -92,6 +92,7 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Found, Error> {
                 found
                     .warnings
                     .push(format!("{}: left out: {error}", sub.display()));
+                found.left_out.push(name_of(&sub)?);
             }
             Err(error) => return Err(error),
         }
