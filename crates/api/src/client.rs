@@ -61,7 +61,7 @@ pub enum Error {
         /// In the server's words.
         message: String,
     },
-    /// There is no room for it now.
+    /// It is refused for now: there is no room for it, or the server is stopping.
     #[error("{message}")]
     Throttled {
         /// In the server's words.
@@ -306,7 +306,7 @@ impl Client {
             StatusCode::NOT_FOUND => Error::NotFound {
                 message: error.message,
             },
-            StatusCode::TOO_MANY_REQUESTS => Error::Throttled {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Error::Throttled {
                 message: error.message,
             },
             status if status.is_server_error() => Error::Platform {

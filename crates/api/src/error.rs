@@ -61,7 +61,7 @@ impl Refusal {
     /// The platform failed; what failed is logged and not told.
     pub(crate) fn ours(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a control call failed");
-        let message = format!("the platform failed: {error}");
+        let message = "the platform failed; its own log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 

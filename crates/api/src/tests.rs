@@ -239,3 +239,26 @@ async fn silence_is_explained() {
         assert!(Client::new(endpoint).is_err(), "{endpoint}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_stops_refuses_for_now() {
+    let fixture = deployed(echo).await;
+    let client = serve(&fixture).await;
+    fixture.engine.stop(std::time::Duration::ZERO).await;
+    let refused = client.invoke("hello", "{}".into(), false).await;
+    assert!(
+        matches!(refused, Err(Error::Throttled { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_failed_inside_is_not_told_outside() {
+    let inside = "write store.db: no";
+    let answer = Refusal::ours(&inside).response();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    expect![[
+        r#"{"error":{"code":"internal","message":"the platform failed; its own log says why"}}"#
+    ]]
+    .assert_eq(&String::from_utf8_lossy(&body));
+}
