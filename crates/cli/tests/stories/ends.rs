@@ -9,7 +9,7 @@ use crate::test_node::TestNode;
 const TEMPLATE: &str = "
 Globals:
   Function:
-    Timeout: 1
+    Timeout: 60
     MemorySize: 128
     FunctionUrlConfig: {AuthType: NONE}
 Resources:
@@ -19,6 +19,12 @@ Resources:
   Node:
     Type: AWS::Serverless::Function
     Properties: {FunctionName: js, CodeUri: js, Handler: index.handler, Runtime: nodejs20.x}
+  ShortPython:
+    Type: AWS::Serverless::Function
+    Properties: {FunctionName: py-short, CodeUri: py, Handler: app.handler, Runtime: python3.11, Timeout: 1}
+  ShortNode:
+    Type: AWS::Serverless::Function
+    Properties: {FunctionName: js-short, CodeUri: js, Handler: index.handler, Runtime: nodejs20.x, Timeout: 1}
   BrokenPython:
     Type: AWS::Serverless::Function
     Properties: {FunctionName: py-init, CodeUri: py-init, Handler: app.handler, Runtime: python3.11}
@@ -36,7 +42,7 @@ hoard = []
 def handler(event, context):
     act = event.get("act")
     if act == "raise": raise ValueError("no good")
-    if act == "hang": time.sleep(60)
+    if act == "hang": time.sleep(600)
     if act == "exit": os._exit(7)
     if act == "sysexit": sys.exit(0)
     if act == "segv": os.kill(os.getpid(), 11)
@@ -53,9 +59,9 @@ const hoard = [];
 exports.handler = async (event) => {
   switch (event.act) {
     case "raise": throw new RangeError("no good");
-    case "hang": await new Promise((r) => setTimeout(r, 60000)); break;
+    case "hang": await new Promise((r) => setTimeout(r, 600000)); break;
     case "exit": process.exit(7);
-    case "segv": process.kill(process.pid, "SIGSEGV"); await new Promise((r) => setTimeout(r, 60000)); break;
+    case "segv": process.kill(process.pid, "SIGSEGV"); await new Promise((r) => setTimeout(r, 600000)); break;
     case "hog": for (;;) hoard.push(Buffer.alloc(8 << 20, 1));
     case "large": return "x".repeat(7 << 20);
   }
@@ -117,7 +123,7 @@ fn every_end_has_lambdas_own_payload() {
     );
     check(
         &node,
-        "py",
+        "py-short",
         "hang",
         expect![[r#"
         timed_out
@@ -197,7 +203,7 @@ fn every_end_has_lambdas_own_payload() {
     );
     check(
         &node,
-        "js",
+        "js-short",
         "hang",
         expect![[r#"
         timed_out

@@ -22,10 +22,14 @@ fn a_saved_file_is_deployed_and_busy_instances_finish_on_the_old_code() {
     let before = node.events().len();
     let busy_url = format!("{url}?sleep=2");
     let busy = std::thread::spawn(move || get(&busy_url).send().text());
-    // The busy request is known to have begun by its START line.
-    node.wait_from(before, |event| match event {
-        Event::Log { text, .. } if text.starts_with("START") => Some(()),
-        _ => None,
+    // The busy request is known to have begun by its START line, the second of all: that of the
+    // first may come later than its answer.
+    let mut starts = 0;
+    node.wait(|event| {
+        starts += u32::from(
+            matches!(event, Event::Log { text, .. } if text.starts_with("START RequestId")),
+        );
+        (starts == 2).then_some(())
     });
     project.write("slow/app.py", &SLOW.replace("'old'", "'new'"));
     node.wait_from(before, |event| {
