@@ -2,49 +2,14 @@
 
 use std::path::Path;
 
+pub use process::host::{Finding, State};
+
 use crate::node::runtimes_folder;
-
-/// One fact about the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at.
-    pub what: String,
-    /// How it stands.
-    pub state: State,
-    /// What was found.
-    pub detail: String,
-    /// What to do about it, where there is something to do.
-    pub advice: Option<String>,
-}
-
-/// How a fact stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// As it should be.
-    Good,
-    /// Works, with less.
-    Degraded,
-    /// Missing: something will not work.
-    Missing,
-}
 
 /// Looks at the host. `data` is the folder that state would be kept in, `cache` the one of builds
 /// and fetched interpreters.
 pub async fn examine(program: &Path, data: &Path, cache: &Path) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = process::host::examine(program, data)
-        .await
-        .into_iter()
-        .map(|finding| Finding {
-            what: finding.what,
-            state: match finding.state {
-                process::host::State::Good => State::Good,
-                process::host::State::Degraded => State::Degraded,
-                process::host::State::Missing => State::Missing,
-            },
-            detail: finding.detail,
-            advice: finding.advice,
-        })
-        .collect();
+    let mut findings = process::host::examine(program, data).await;
     findings.extend(interpreters(cache).await);
     findings
 }
