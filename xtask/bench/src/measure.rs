@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
+use crate::floor::Language;
 use crate::load::Span;
 use crate::platform::{Platform, Project};
 use crate::report::Row;
@@ -91,6 +92,20 @@ impl Bench {
         let project = Project::write(&self.scratch)?;
         let platform = Platform::start(&project)?;
         Ok((project, platform))
+    }
+
+    /// Measures one language after the other on one platform.
+    pub(crate) fn each_language(
+        &self,
+        one: impl Fn(&Project, &Platform, Language) -> Result<Vec<Row>>,
+    ) -> Result<Vec<Row>> {
+        let (project, platform) = self.platform()?;
+        let mut rows = Vec::new();
+        for language in Language::ALL {
+            rows.extend(one(&project, &platform, language).with_context(|| language.name())?);
+        }
+        platform.stop()?;
+        Ok(rows)
     }
 
     /// A count for whole runs, and one for quick ones.

@@ -1,6 +1,6 @@
 //! A hundred requests at once to a function of which nothing runs.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Bench, settle};
 use crate::floor::{Language, start};
@@ -12,13 +12,7 @@ use crate::sample::Samples;
 const REQUESTS: usize = 100;
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let (project, platform) = bench.platform()?;
-    let mut rows = Vec::new();
-    for language in Language::ALL {
-        rows.extend(one(bench, &project, &platform, language).with_context(|| language.name())?);
-    }
-    platform.stop()?;
-    Ok(rows)
+    bench.each_language(|project, platform, language| one(bench, project, platform, language))
 }
 
 fn one(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Bench, settle};
 use crate::floor::{Language, start};
@@ -11,13 +11,7 @@ use crate::report::Row;
 use crate::sample::Samples;
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let (project, platform) = bench.platform()?;
-    let mut rows = Vec::new();
-    for language in Language::ALL {
-        rows.extend(one(bench, &project, &platform, language).with_context(|| language.name())?);
-    }
-    platform.stop()?;
-    Ok(rows)
+    bench.each_language(|project, platform, language| one(bench, project, platform, language))
 }
 
 fn one(
