@@ -93,14 +93,17 @@ impl Api {
             }
             (Some("instances"), None, ..) => {
                 allow(&parts.method, &Method::GET)?;
-                json(StatusCode::OK, &self.instances())
+                json(StatusCode::OK, &self.instances().await)
             }
             (Some("functions"), None, ..) => {
                 allow(&parts.method, &Method::GET)?;
-                json(StatusCode::OK, &self.functions())
+                json(StatusCode::OK, &self.functions().await)
             }
             (Some("functions"), Some(name), None, None) => match parts.method {
-                Method::GET => json(StatusCode::OK, &self.function(&self.reference(name)?)?),
+                Method::GET => json(
+                    StatusCode::OK,
+                    &self.function(&self.reference(name)?).await?,
+                ),
                 Method::DELETE => self.remove(&self.reference(name)?).await,
                 _ => Err(Refusal::method(&parts.method)),
             },
@@ -138,32 +141,52 @@ impl Api {
         }
     }
 
-    fn functions(&self) -> Vec<wire::Function> {
-        let functions = self.engine.list(&self.settings.account, None);
-        functions
-            .iter()
-            .map(|function| self.shown(function))
-            .collect()
+    async fn functions(&self) -> Vec<wire::Function> {
+        self.blocking(|api| {
+            let instances = api.engine.instances_by_function(&api.settings.account);
+            let functions = api.engine.list(&api.settings.account, None);
+            let shown = functions.iter().map(|function| {
+                let instances = instances.get(&function.id).map_or(&[][..], Vec::as_slice);
+                view::function(function, instances, &api.settings.endpoint)
+            });
+            shown.collect()
+        })
+        .await
     }
 
-    fn function(&self, target: &FunctionRef) -> Result<wire::Function, Refusal> {
-        Ok(self.shown(self.engine.find(target)?.as_ref()))
-    }
-
-    fn shown(&self, function: &engine::verb::FunctionView) -> wire::Function {
-        let instances = self.engine.instances(&function.id);
-        view::function(function, &instances, &self.settings.endpoint)
-    }
-
-    fn instances(&self) -> Vec<wire::Instance> {
-        let functions = self.engine.list(&self.settings.account, None);
-        let each = functions.iter().flat_map(|function| {
-            let instances = self.engine.instances(&function.id);
-            instances
-                .into_iter()
-                .map(|instance| view::instance(&function.id, &instance))
+    async fn function(&self, target: &FunctionRef) -> Result<wire::Function, Refusal> {
+        let function = self.engine.find(target)?;
+        let shown = self.blocking(move |api| {
+            let instances = api.engine.instances(&function.id);
+            view::function(&function, &instances, &api.settings.endpoint)
         });
-        each.collect()
+        Ok(shown.await)
+    }
+
+    async fn instances(&self) -> Vec<wire::Instance> {
+        self.blocking(|api| {
+            let instances = api.engine.instances_by_function(&api.settings.account);
+            let mut each: Vec<_> = instances.iter().collect();
+            each.sort_by_key(|(function, _)| *function);
+            let shown = each.into_iter().flat_map(|(function, instances)| {
+                let one = move |instance| view::instance(function, instance);
+                instances.iter().map(one)
+            });
+            shown.collect()
+        })
+        .await
+    }
+
+    /// Asks what takes files to answer, where it holds up no other request.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let api = self.clone();
+        match tokio::task::spawn_blocking(move || ask(&api)).await {
+            Ok(answer) => answer,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     async fn remove(&self, target: &FunctionRef) -> Result<Response<Body>, Refusal> {
@@ -172,7 +195,7 @@ impl Api {
                 "a version or alias cannot be removed alone yet",
             ));
         }
-        let removed = self.function(target)?;
+        let removed = self.function(target).await?;
         let owner = Principal::Account(self.settings.account.clone());
         self.engine.remove(&owner, &target.function).await?;
         json(StatusCode::OK, &removed)

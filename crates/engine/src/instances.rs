@@ -132,6 +132,24 @@ impl Instances {
         views
     }
 
+    /// The live instances of all functions that are wanted.
+    pub(crate) fn by_function(
+        &self,
+        wanted: impl Fn(&FunctionId) -> bool,
+    ) -> HashMap<FunctionId, Vec<InstanceView>> {
+        let mut views: HashMap<FunctionId, Vec<InstanceView>> = HashMap::new();
+        for live in self.all() {
+            let function = &live.revision.function;
+            if wanted(function) {
+                views.entry(function.clone()).or_default().push(live.view());
+            }
+        }
+        for views in views.values_mut() {
+            views.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+        views
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Live>> {
         self.placed.lock().live.values().cloned().collect()
     }

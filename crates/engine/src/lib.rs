@@ -23,6 +23,7 @@ mod stop;
 mod sweep;
 pub mod verb;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,9 +218,19 @@ impl Engine {
         self.shared.generation.subscribe()
     }
 
-    /// The function's live instances, of all versions.
+    /// The function's live instances, of all versions. May block as `instances_by_function`.
     pub fn instances(&self, function: &FunctionId) -> Vec<InstanceView> {
         self.shared.instances.of(function)
+    }
+
+    /// The live instances of all of the account's functions. As each is asked for its memory, which
+    /// may take a file to read, this may block.
+    pub fn instances_by_function(
+        &self,
+        account: &AccountId,
+    ) -> HashMap<FunctionId, Vec<InstanceView>> {
+        let of = |function: &FunctionId| function.account == *account;
+        self.shared.instances.by_function(of)
     }
 
     /// The logs of functions; see [`Engine::log_key`].
