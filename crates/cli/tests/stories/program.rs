@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use crate::http::{Request, get, post};
 use crate::project::Project;
@@ -101,31 +103,52 @@ impl Drop for Dev {
 }
 
 /// Processes, other than this one, whose command line or environment names the marker.
-fn processes_with(marker: &str) -> Vec<String> {
+fn processes_with(marker: &str) -> Vec<Pid> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.bytes().all(|b| b.is_ascii_digit()) || name == std::process::id().to_string() {
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw).filter(|pid| *pid != getpid()) else {
             continue;
-        }
+        };
         let read = |file| std::fs::read(entry.path().join(file)).unwrap_or_default();
         let text = [read("cmdline"), read("environ")].concat();
         if String::from_utf8_lossy(&text).contains(marker) {
-            found.push(name);
+            found.push(pid);
         }
     }
     found
 }
 
-/// Waits, within reason, for the processes of a session to be gone.
+/// Longest that the processes of a session may take to go, of each and of those that follow it.
+const GONE_WITHIN: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
+
+/// Waits for the processes of a session to be gone.
 fn gone(marker: &str) {
-    for _ in 0..200 {
-        if processes_with(marker).is_empty() {
+    // What was just being started may show up once what started it has gone, and so on.
+    for _ in 0..100 {
+        let left = processes_with(marker);
+        if left.is_empty() {
             return;
         }
-        std::thread::park_timeout(Duration::from_millis(50));
+        left.into_iter().for_each(ended);
     }
-    panic!("left behind: {:?}", processes_with(marker));
+    panic!("there are always more: {:?}", processes_with(marker));
+}
+
+/// Waits for one process to end.
+fn ended(pid: Pid) {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
+    let mut polled = [PollFd::new(&process, PollFlags::IN)];
+    let ready = poll(&mut polled, Some(&GONE_WITHIN)).expect("a process to wait for");
+    assert_eq!(ready, 1, "left behind: {pid:?}");
 }
 
 fn marked(marker: &str) -> Project {
