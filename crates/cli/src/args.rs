@@ -109,6 +109,10 @@ pub(crate) struct Dev {
     /// host.docker.internal
     #[arg(long, conflicts_with = "no_network")]
     pub(crate) allow_host_services: bool,
+    /// Let functions execute what they write to /tmp, as on Lambda: some layers unpack programs
+    /// there
+    #[arg(long)]
+    pub(crate) allow_exec_tmp: bool,
     /// Further host name that requests may be addressed to
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,

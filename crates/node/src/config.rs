@@ -29,6 +29,8 @@ pub struct Config {
     pub inspect: bool,
     /// Let functions with an outside network reach this host too.
     pub allow_host_services: bool,
+    /// Let functions execute what they write to `/tmp`.
+    pub allow_exec_tmp: bool,
     /// Whether functions may run without a jail where the host gives none.
     pub lite: Lite,
     /// Generic jails kept ready.
@@ -60,6 +62,7 @@ impl Config {
             strict_runtimes: false,
             inspect: false,
             allow_host_services: false,
+            allow_exec_tmp: false,
             lite: Lite::WhereNeeded,
             jails_ready: 4,
             memory_mb_max: host_memory_mb() * 4 / 5,

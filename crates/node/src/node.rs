@@ -341,6 +341,7 @@ fn sandboxes(
         } else {
             process::Reach::Others
         },
+        tmp_exec: config.allow_exec_tmp,
         surroundings: Surroundings::of_this_process(),
         progress: Arc::new(|line| tracing::warn!("{line}")),
         clock: Arc::clone(clock),

@@ -15,7 +15,9 @@ use store::Clock;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::contract::lambda::order::{self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program};
+use crate::contract::lambda::order::{
+    self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program, Rules,
+};
 use crate::contract::lambda::{bootstrap, environment};
 use crate::egress::{Egress, Reach};
 use crate::host::{Host, Isolation};
@@ -62,6 +64,8 @@ pub struct Config {
     pub inspect: bool,
     /// What functions with an outside network can reach.
     pub reach: Reach,
+    /// Whether what functions write to `/tmp` can be executed.
+    pub tmp_exec: bool,
     /// Where interpreters are looked for.
     pub surroundings: Surroundings,
     /// Tells a waiting user what takes so long.
@@ -181,7 +185,10 @@ impl Processes {
         if lite {
             environment.without_jail(start.config.runtime);
         }
-        let jail_order = order::order(&start, &program, &environment);
+        let rules = Rules {
+            tmp_exec: self.config.tmp_exec,
+        };
+        let jail_order = order::order(&start, &program, &environment, rules);
         let jail = self
             .config
             .spawner

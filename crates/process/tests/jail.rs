@@ -220,6 +220,7 @@ fn order(script: &str) -> Order {
             processes: 64,
             open_files: 1024,
             tmp_bytes: 16 << 20,
+            tmp_exec: false,
         },
         outside_network: false,
         control: false,

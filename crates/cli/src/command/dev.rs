@@ -87,6 +87,7 @@ fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {
     config.strict_runtimes = options.strict_runtimes;
     config.inspect = options.inspect;
     config.allow_host_services = options.allow_host_services;
+    config.allow_exec_tmp = options.allow_exec_tmp;
     Ok(config)
 }
 

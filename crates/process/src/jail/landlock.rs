@@ -43,8 +43,9 @@ pub(super) struct Grants {
     pub(super) write: Vec<PathBuf>,
 }
 
-/// Restricts the calling thread and all that it starts, in a jail that is complete.
-pub(crate) fn restrict() -> io::Result<Report> {
+/// Restricts the calling thread and all that it starts, in a jail that is complete. `tmp_exec`
+/// tells whether what is written to `/tmp` may be executed.
+pub(crate) fn restrict(tmp_exec: bool) -> io::Result<Report> {
     let mut grants = Grants {
         read: vec!["/".into()],
         execute: Vec::new(),
@@ -54,7 +55,7 @@ pub(crate) fn restrict() -> io::Result<Report> {
         let entry = entry?;
         let excluded = WITHOUT_PROGRAMS
             .iter()
-            .any(|name| entry.file_name() == *name);
+            .any(|name| entry.file_name() == *name && !(tmp_exec && *name == "tmp"));
         if !excluded && entry.file_type()?.is_dir() {
             grants.execute.push(entry.path());
         }

@@ -215,6 +215,9 @@ fn grants(places: &Places, plan: &Plan<'_>) -> Grants {
     execute.extend(given);
     let etc = COPIED.iter().chain(&BOUND).chain(&LOOKED_UP);
     let mut read = execute.clone();
+    if plan.limits.tmp_exec {
+        execute.push(places.tmp());
+    }
     read.extend(etc.map(|name| Path::new("/etc").join(name)));
     // Of what is there of other processes, Landlock itself keeps everything back but that they
     // exist and how they were called.

@@ -152,7 +152,8 @@ pub(super) fn write_limits(limits: &Limits, to: &mut Writer) {
         .number(limits.cpu_weight_millis.into())
         .number(limits.processes.into())
         .number(limits.open_files.into())
-        .number(limits.tmp_bytes);
+        .number(limits.tmp_bytes)
+        .byte(limits.tmp_exec.into());
 }
 
 pub(super) fn read_limits(from: &mut Reader<'_>) -> Result<Limits, Malformed> {
@@ -162,6 +163,7 @@ pub(super) fn read_limits(from: &mut Reader<'_>) -> Result<Limits, Malformed> {
         processes: from.number_as()?,
         open_files: from.number_as()?,
         tmp_bytes: from.number()?,
+        tmp_exec: from.byte()? != 0,
     })
 }
 
@@ -201,6 +203,7 @@ mod tests {
                 processes: 64,
                 open_files: 1024,
                 tmp_bytes: 512 << 20,
+                tmp_exec: false,
             },
             outside_network: true,
             control: true,
@@ -235,6 +238,7 @@ mod tests {
                     processes: 64,
                     open_files: 1024,
                     tmp_bytes: 536870912,
+                    tmp_exec: false,
                 },
                 outside_network: true,
                 control: true,

@@ -161,11 +161,13 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn size_tmp(limits: &Limits) -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    for (place, bytes) in [
-        ("/tmp", limits.tmp_bytes),
-        ("/dev/shm", limits.tmp_bytes.min(SHM_BYTES_MAX)),
+    let shm_bytes = limits.tmp_bytes.min(SHM_BYTES_MAX);
+    for (place, bytes, exec) in [
+        ("/tmp", limits.tmp_bytes, limits.tmp_exec),
+        ("/dev/shm", shm_bytes, false),
     ] {
+        let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+        flags.set(MountFlags::NOEXEC, !exec);
         // Zero would mean no limit.
         let bytes = bytes.max(TMP_BYTES_PER_FILE);
         let files = (bytes / TMP_BYTES_PER_FILE).max(16);
@@ -232,7 +234,7 @@ fn become_program(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> 
     descriptors(&inside.output, claim.control.then_some(&inside.control))?;
     limit(claim)?;
     rustix::process::chdir(&program.cwd).context(program.cwd.display())?;
-    landlock::restrict().context("wall files off")?;
+    landlock::restrict(claim.limits.tmp_exec).context("wall files off")?;
     seccomp::install(inside.filter).context("filter system calls")
 }
 

@@ -55,6 +55,8 @@ pub struct Limits {
     pub open_files: u32,
     /// Size of `/tmp`, in bytes.
     pub tmp_bytes: u64,
+    /// Whether what is written to `/tmp` can be executed.
+    pub tmp_exec: bool,
 }
 
 /// How a jail's program ended.

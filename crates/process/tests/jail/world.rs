@@ -96,6 +96,10 @@ async fn nothing_written_can_be_executed(world: World) {
     );
     // What is tried works where it may.
     assert_eq!(world.sh(&script).await, "loads\nruns\nmade\nmade\n");
+    let mut allowed = order(&script);
+    allowed.limits.tmp_exec = true;
+    let (text, _) = world.run(allowed).await;
+    assert_eq!(text, "loads\nruns\nmade\nran\nloaded\nran\nmade\n");
 }
 
 async fn no_rights_are_left(world: World) {

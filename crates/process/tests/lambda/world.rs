@@ -143,6 +143,7 @@ fn processes(
         strict_runtimes: false,
         inspect: false,
         reach: process::Reach::Host,
+        tmp_exec: false,
         surroundings,
         progress: Arc::new(|_| {}),
         clock: Arc::clone(clock),

@@ -43,8 +43,20 @@ pub(crate) enum Program {
     Bootstrap(PathBuf),
 }
 
+/// What holds for the functions of a whole platform.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Whether what a function writes to `/tmp` can be executed.
+    pub(crate) tmp_exec: bool,
+}
+
 /// The order for an instance.
-pub(crate) fn order(start: &StartOrder, program: &Program, environment: &Environment) -> Order {
+pub(crate) fn order(
+    start: &StartOrder,
+    program: &Program,
+    environment: &Environment,
+    rules: Rules,
+) -> Order {
     let config = &start.config;
     let mut order = Order {
         argv: Vec::new(),
@@ -57,7 +69,7 @@ pub(crate) fn order(start: &StartOrder, program: &Program, environment: &Environ
         overlays: Vec::new(),
         links: Vec::new(),
         files: Vec::new(),
-        limits: limits(config),
+        limits: limits(config, rules),
         outside_network: config.network == Network::Outside,
         control: matches!(program, Program::Launcher { .. }),
         dialers: 0,
@@ -94,7 +106,7 @@ pub(crate) fn order(start: &StartOrder, program: &Program, environment: &Environ
     order
 }
 
-fn limits(config: &FunctionConfig) -> Limits {
+fn limits(config: &FunctionConfig, rules: Rules) -> Limits {
     let mb = |mb: u32| u64::from(mb) * 1024 * 1024;
     Limits {
         memory_bytes: mb(config.memory_mb),
@@ -102,6 +114,7 @@ fn limits(config: &FunctionConfig) -> Limits {
         processes: u32::try_from(PROCESSES_MAX).unwrap_or(u32::MAX),
         open_files: u32::try_from(OPEN_FILES_MAX).unwrap_or(u32::MAX),
         tmp_bytes: mb(config.tmp_mb),
+        tmp_exec: rules.tmp_exec,
     }
 }
 
