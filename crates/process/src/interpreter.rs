@@ -14,11 +14,12 @@ use parking_lot::Mutex;
 use store::Clock;
 
 use candidates::Candidate;
-use probe::Probed;
+use notes::Notes;
 
 mod abi;
 mod candidates;
 mod fetch;
+mod notes;
 mod probe;
 
 /// Where interpreters are looked for.
@@ -157,8 +158,7 @@ pub struct Finder {
     strict: bool,
     cache: PathBuf,
     progress: Progress,
-    /// By path and time of last change.
-    probed: Mutex<HashMap<(PathBuf, u64), Option<Probed>>>,
+    notes: Notes,
     /// Launchers compiled by each interpreter.
     compiled: Mutex<HashMap<PathBuf, Bytes>>,
     /// What was chosen last, and when its program last changed.
@@ -184,11 +184,11 @@ impl Finder {
         progress: Progress,
     ) -> Self {
         Self {
+            notes: Notes::open(&cache, surroundings.home.as_deref()),
             surroundings,
             strict,
             cache,
             progress,
-            probed: Mutex::default(),
             compiled: Mutex::default(),
             chosen: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
@@ -396,7 +396,10 @@ impl Finder {
         }
         let program = interpreter.executable.clone();
         let compiled = self
-            .blocking(move |_| Some(probe::compile(&program, source)))
+            .blocking(move |finder| {
+                let make = || probe::compile(&program, source);
+                Some(finder.notes.compiled(&program, source, make))
+            })
             .await;
         let compiled = compiled
             .unwrap_or_else(|| Err("interrupted".to_owned()))
@@ -442,18 +445,9 @@ impl Finder {
     /// What a candidate is, if it is an interpreter that runs.
     fn look(&self, candidate: &Candidate, language: Language) -> Option<Interpreter> {
         let changed = candidate.changed()?;
-        let key = (candidate.path.clone(), changed);
-        let known = self.probed.lock().get(&key).cloned();
-        let probed = match known {
-            Some(probed) => probed,
-            None => {
-                let probed =
-                    probe::probe(&candidate.path, language, self.surroundings.home.as_deref());
-                self.probed.lock().insert(key, probed.clone());
-                probed
-            }
-        };
-        let probed = probed?;
+        let home = self.surroundings.home.as_deref();
+        let ask = || probe::probe(&candidate.path, language, home);
+        let probed = self.notes.of(&candidate.path, changed, ask)?;
         let line = match language {
             Language::Python(_) if probed.version.0 != 3 => return None,
             Language::Python(_) => probed.version.1,

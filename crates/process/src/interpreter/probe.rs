@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Language;
 use crate::jail::PROGRAMS;
@@ -65,7 +66,7 @@ sys.stdout.buffer.write(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
 ";
 
 /// What a program said of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Probed {
     /// Its version.
     pub(super) version: (u32, u32, u32),
