@@ -105,6 +105,8 @@ impl Live {
         self.idle_since_us.store(micros(now), Ordering::Release);
         let retired = self.revision.pool.started(self, waited, spent);
         self.after_settling(retired, now);
+        // With more than one slot it may have served more than the one it was started for.
+        self.instances.turns.give_up_spares(&self.revision);
         let live = Arc::clone(self);
         let watcher = self.instances.handle.spawn(async move {
             gone.await;
@@ -168,7 +170,7 @@ impl Live {
         if broken && self.phase() == Phase::Serving {
             self.set_phase(Phase::Draining);
         }
-        state.serve(self, |slot| Placed::Slot {
+        let served = state.serve(self, |slot| Placed::Slot {
             slot,
             waited: Waited::default(),
             spent: Duration::ZERO,
@@ -176,6 +178,9 @@ impl Live {
         let retired = state.settle(self);
         drop(state);
         self.after_settling(retired, now);
+        if served {
+            self.instances.turns.give_up_spares(&self.revision);
+        }
     }
 
     /// What settling leaves to be done once the pool's lock is gone.

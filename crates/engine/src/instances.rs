@@ -16,6 +16,7 @@ use crate::error::ThrottleReason;
 use crate::idle::Timer;
 use crate::instance::{Live, Phase};
 use crate::stats::{InstanceState, InstanceView};
+use crate::turns::Turns;
 
 /// All live instances of the node.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Instances {
     pub(crate) keep_alive: Duration,
     pub(crate) memory_mb_max: u64,
     pub(crate) timer: Timer,
+    pub(crate) turns: Turns,
     /// Never taken while a pool's lock is held; the other way round is allowed.
     placed: Mutex<Placements>,
     /// Notified when an instance is gone.
@@ -50,6 +52,7 @@ impl Instances {
             keep_alive: config.keep_alive,
             memory_mb_max: config.memory_mb_max,
             timer: Timer::default(),
+            turns: Turns::new(config.starts_at_once),
             placed: Mutex::default(),
             gone: Notify::new(),
             left_over: Notify::new(),
@@ -234,6 +237,7 @@ mod tests {
         let limits = crate::Config {
             account_concurrency: 1,
             memory_mb_max: 128,
+            starts_at_once: 1,
             keep_alive: Duration::ZERO,
             freeze_after: Duration::ZERO,
         };

@@ -17,7 +17,7 @@ use crate::error::ThrottleReason;
 use crate::instance::Slot;
 use crate::pool::{Placed, Take};
 use crate::port::{Call, StartError, StartFault, Waited};
-use crate::start::{self, INSPECT_TIMEOUT};
+use crate::start::INSPECT_TIMEOUT;
 use crate::verb::Invoke;
 use crate::{Error, Shared};
 
@@ -177,7 +177,7 @@ fn take(shared: &Arc<Shared>, revision: &Arc<Revision>, now: Duration) -> Result
     let (live, stopping) = placed.map_err(|reason| shared.throttled(reason))?;
     let taken = revision.pool.take_or_start(now);
     if matches!(taken, Take::Start(_)) {
-        start::spawn(shared, live, stopping);
+        shared.start(live, stopping);
     } else {
         live.abandon(stopping);
     }

@@ -21,6 +21,7 @@ mod start;
 mod stats;
 mod stop;
 mod sweep;
+mod turns;
 pub mod verb;
 
 use std::collections::HashMap;
@@ -49,6 +50,8 @@ pub struct Config {
     pub account_concurrency: u32,
     /// Memory settings of all instances together, in MB.
     pub memory_mb_max: u64,
+    /// Instances that are started at once; further starts wait for their turn.
+    pub starts_at_once: usize,
     /// How long an idle instance is kept.
     pub keep_alive: Duration,
     /// How long an instance stays thawed after its last reply.

@@ -55,8 +55,8 @@ pub(crate) enum Take {
 
 /// The instances of one revision.
 ///
-/// Everyone who waits has a start of their own under way, so no more wait than are being
-/// started. A start that ends serves the longest waiting, whoever it was begun for.
+/// Everyone who waits has a start of their own, under way or waiting for its turn, so no more
+/// wait than are being started. A start that ends serves the longest waiting, whoever it was begun for.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     state: Mutex<State>,
@@ -132,6 +132,15 @@ impl Pool {
                 Err(back) => placed = back,
             }
         }
+    }
+
+    /// Counts one start less where more are to be made than there are who wait. Answers whether
+    /// it did: the start is then not to begin.
+    pub(crate) fn give_up_spare(&self) -> bool {
+        let mut state = self.lock();
+        let spare = state.starting > state.waiters.len();
+        state.starting -= usize::from(spare);
+        spare
     }
 
     /// Whether anybody waits for a start.

@@ -17,27 +17,29 @@ pub(crate) const INSPECT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A start under way. Whatever happens to it, whoever waits is told: a start that is dropped
 /// before its end has failed.
-struct Start {
+pub(crate) struct Start {
     shared: Arc<Shared>,
     live: Arc<Live>,
     ended: bool,
 }
 
-/// Starts an instance for a pool that counted the start, once those whose memory it takes over
-/// are gone.
-pub(crate) fn spawn(shared: &Arc<Shared>, live: Arc<Live>, stopping: Vec<Arc<Live>>) {
-    let start = Start {
-        shared: Arc::clone(shared),
-        live,
-        ended: false,
-    };
-    shared.instances.handle.spawn(start.run(stopping));
-}
-
 impl Start {
-    async fn run(mut self, stopping: Vec<Arc<Live>>) {
+    /// A start that a pool has counted.
+    pub(crate) fn new(shared: &Arc<Shared>, live: Arc<Live>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            live,
+            ended: false,
+        }
+    }
+
+    /// Makes it, once those whose memory it takes over are gone.
+    pub(crate) async fn run(mut self, stopping: Vec<Arc<Live>>) {
         for live in stopping {
             live.stopped().await;
+        }
+        if self.shared.in_flight.is_cutting_off() {
+            return;
         }
         let order = match self.order().await {
             Ok(order) => order,

@@ -37,6 +37,8 @@ pub struct Config {
     pub jails_ready: usize,
     /// Memory that all instances together may have by their settings, in MB.
     pub memory_mb_max: u64,
+    /// Instances that are started at once; further starts wait for their turn.
+    pub starts_at_once: usize,
     /// Instances of one account that may be busy at once.
     pub account_concurrency: u32,
 }
@@ -66,9 +68,16 @@ impl Config {
             lite: Lite::WhereNeeded,
             jails_ready: 4,
             memory_mb_max: host_memory_mb() * 4 / 5,
+            // Starting is work for processors: more at once would all be slower.
+            starts_at_once: 2 * processors(),
             account_concurrency: model::limit::ACCOUNT_CONCURRENCY,
         }
     }
+}
+
+/// Processors that this process may use; two where that cannot be told.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 /// Memory of the host, in MB; a small figure where it cannot be read.

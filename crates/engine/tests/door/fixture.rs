@@ -138,6 +138,7 @@ impl Fixture {
         let config = Config {
             account_concurrency: 1000,
             memory_mb_max: 65_536,
+            starts_at_once: 100,
             keep_alive: Duration::from_secs(60),
             freeze_after: Duration::from_secs(60),
         };

@@ -210,3 +210,91 @@ fn a_miss_says_where_the_function_is() {
         assert!(matches!(error, Error::AliasNotFound { .. }));
     });
 }
+
+#[test]
+fn a_start_that_nobody_waits_for_keeps_no_memory_from_others() {
+    let world = World::with(1, |config| {
+        (config.memory_mb_max, config.starts_at_once) = (6 * 128, 1);
+    });
+    world.run(async {
+        world.function("hello").await;
+        world.function("other").await;
+        world.runtime.hold_starts(true);
+        let mut burst = Vec::new();
+        for _ in 0..6 {
+            burst.push(world.begin("hello", "").await);
+        }
+        assert_eq!(world.engine().stats().memory_mb, 6 * 128);
+        refused(world.invoke("other", "").await, ThrottleReason::NodeMemory);
+        world.runtime.end_start(StartAs::Ready);
+        for served in burst {
+            served.await.unwrap().unwrap();
+        }
+        settle().await;
+        let stats = world.engine().stats();
+        assert!(stats.memory_mb <= 2 * 128, "{} MB", stats.memory_mb);
+        let mut others = Vec::new();
+        for _ in 0..4 {
+            others.push(world.begin("other", "").await);
+        }
+        while world.runtime.starting() > 0 {
+            world.runtime.end_start(StartAs::Ready);
+            settle().await;
+        }
+        for served in others {
+            served.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn functions_take_turns_to_start() {
+    let world = World::with(1, |config| config.starts_at_once = 2);
+    world.run(async {
+        world.function("hello").await;
+        world.function("other").await;
+        world.runtime.hold_starts(true);
+        let mut burst = Vec::new();
+        for _ in 0..6 {
+            burst.push(world.begin("hello", "hold").await);
+        }
+        let other = world.begin("other", "").await;
+        assert_eq!(world.runtime.starting(), 2, "no more at once");
+        for _ in 0..2 {
+            world.runtime.end_start(StartAs::Ready);
+            settle().await;
+        }
+        let orders = world.runtime.orders();
+        let names: Vec<&str> = orders.iter().map(|it| it.function.name.as_str()).collect();
+        assert_eq!(names, ["hello", "hello", "hello", "other"]);
+        while world.runtime.starting() > 0 {
+            world.runtime.end_start(StartAs::Ready);
+            settle().await;
+        }
+        other.await.unwrap().unwrap();
+        assert_eq!(world.runtime.held_calls().len(), 6);
+        world.release_all().await;
+        for served in burst {
+            served.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn starts_that_hang_keep_no_other_function_from_starting() {
+    let world = World::with(1, |config| config.starts_at_once = 1);
+    world.run(async {
+        world.function("hello").await;
+        world.function("other").await;
+        world.runtime.hold_starts(true);
+        let hanging = world.begin("hello", "").await;
+        world.runtime.hold_starts(false);
+        let other = world.begin("other", "").await;
+        assert_eq!(world.runtime.orders().len(), 1);
+        world.clock.advance(Duration::from_secs(2)).await;
+        other.await.unwrap().unwrap();
+        assert!(!hanging.is_finished());
+        world.runtime.end_start(StartAs::Ready);
+        hanging.await.unwrap().unwrap();
+    });
+}

@@ -34,6 +34,7 @@ impl Simulation {
         let world = World::with(seed, |config| {
             config.account_concurrency = CONCURRENCY;
             config.memory_mb_max = MEMORY_MB;
+            config.starts_at_once = 2;
         });
         Self {
             world,

@@ -42,6 +42,7 @@ impl World {
         let mut config = Config {
             account_concurrency: 10,
             memory_mb_max: 4096,
+            starts_at_once: 100,
             keep_alive: Duration::from_secs(300),
             freeze_after: Duration::from_millis(200),
         };
