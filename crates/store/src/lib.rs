@@ -88,6 +88,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         count: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, Error>>;
 
+    /// Queues whose names begin with `prefix` and follow `after`, in byte order, `limit` at most,
+    /// each with its depth. A queue that holds nothing is none.
+    fn queues<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, u64)>, Error>>;
+
     /// How many messages a queue holds, leased ones included.
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>>;
 

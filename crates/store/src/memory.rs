@@ -75,6 +75,23 @@ impl Store for Memory {
         Box::pin(ready(Ok(leased)))
     }
 
+    fn queues<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, u64)>, Error>> {
+        let state = self.state.lock();
+        let among = |name: &str| name.starts_with(prefix) && after.is_none_or(|after| name > after);
+        let queues = state.queues.iter().filter(|(name, _)| among(name));
+        let mut queues: Vec<_> = queues
+            .map(|(name, queue)| (name.clone(), queue.messages.len() as u64))
+            .collect();
+        queues.sort_unstable();
+        queues.truncate(limit);
+        Box::pin(ready(Ok(queues)))
+    }
+
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
         let depth = self
             .state

@@ -171,6 +171,19 @@ impl Store for Sqlite {
         }))
     }
 
+    fn queues<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, u64)>, Error>> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        Box::pin(
+            self.readers
+                .run(move |reader| reader::queues(reader, &prefix, after.as_deref(), limit)),
+        )
+    }
+
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
         let queue = queue.to_owned();
         Box::pin(

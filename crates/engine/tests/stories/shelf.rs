@@ -127,6 +127,15 @@ impl Store for Shelf {
         })
     }
 
+    fn queues<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, u64)>, Error>> {
+        self.kept.queues(prefix, after, limit)
+    }
+
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<u64, Error>> {
         self.kept.depth(queue)
     }

@@ -128,6 +128,40 @@ pub(super) fn list(
     Ok(records)
 }
 
+/// Queues that hold messages, by prefix, in byte order, each with its depth. The messages say
+/// which there are: a queue must not be missed because its count is wrong.
+pub(super) fn queues(
+    connection: &Connection,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, u64)>, Failed> {
+    // One step in the index for each queue, however long it is.
+    let mut first = connection.prepare_cached(
+        "SELECT queue FROM messages WHERE queue >= ? ORDER BY queue, due_ms, sequence LIMIT 1",
+    )?;
+    let mut next = connection.prepare_cached(
+        "SELECT queue FROM messages WHERE queue > ? ORDER BY queue, due_ms, sequence LIMIT 1",
+    )?;
+    let mut queues: Vec<(String, u64)> = Vec::new();
+    while queues.len() < limit {
+        let last = queues.last().map(|(queue, _)| queue.as_str());
+        let last = last.or(after).filter(|last| *last >= prefix);
+        let found = match last {
+            Some(last) => next.query_row([last], |row| row.get::<_, String>(0)),
+            None => first.query_row([prefix], |row| row.get(0)),
+        };
+        match found.optional()? {
+            Some(queue) if queue.starts_with(prefix) => {
+                let depth = depth(connection, &queue)?;
+                queues.push((queue, depth));
+            }
+            _ => break,
+        }
+    }
+    Ok(queues)
+}
+
 /// How many messages a queue holds.
 pub(super) fn depth(connection: &Connection, queue: &str) -> Result<u64, Failed> {
     number(

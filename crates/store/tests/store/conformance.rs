@@ -294,6 +294,51 @@ fn messages_come_when_due_oldest_due_first() {
 }
 
 #[test]
+fn queues_are_those_that_hold_something() {
+    check(async |store| {
+        for (queue, id) in [
+            ("e/b", "1"),
+            ("e/b", "2"),
+            ("e", "1"),
+            ("e/a", "1"),
+            ("e/ä", "1"),
+            ("f", "1"),
+        ] {
+            let (queue, id, body) = (queue.into(), id.into(), "".into());
+            let op = Op::Enqueue {
+                queue,
+                id,
+                body,
+                due_ms: 9,
+                enqueued_at_ms: 7,
+            };
+            commit(&store, op).await.unwrap();
+        }
+        let queues = async |prefix: &str, after: Option<&str>, limit| {
+            let queues = store.queues(prefix, after, limit).await.unwrap();
+            let texts = queues.iter().map(|(name, depth)| format!("{name} {depth}"));
+            texts.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(queues("", None, 100).await, "e 1, e/a 1, e/b 2, e/ä 1, f 1");
+        assert_eq!(queues("e/", None, 2).await, "e/a 1, e/b 2");
+        assert_eq!(queues("e/", Some("e/b"), 2).await, "e/ä 1");
+        assert_eq!(queues("e/", Some("a"), 1).await, "e/a 1");
+        assert_eq!(queues("e", Some("f"), 9).await, "");
+        assert_eq!(queues("", None, 0).await, "");
+        // A leased message is still held, a settled one is not.
+        let leased = store.lease("e/a", 9, SECOND, 1).await.unwrap();
+        assert_eq!(queues("e/a", None, 9).await, "e/a 1");
+        let settle = Op::Settle {
+            queue: "e/a".into(),
+            id: "1".into(),
+            epoch: leased[0].epoch,
+        };
+        commit(&store, settle).await.unwrap();
+        assert_eq!(queues("e", None, 9).await, "e 1, e/b 2, e/ä 1");
+    });
+}
+
+#[test]
 fn a_message_that_the_queue_holds_is_not_added_again() {
     check(async |store| {
         commit(&store, enqueue("m", 10)).await.unwrap();
