@@ -2,6 +2,7 @@
 //! became of each. `model::retry` decides; this applies it, in one transaction.
 
 mod dead_letter;
+mod lanes;
 mod under_way;
 
 use std::convert::Infallible;
@@ -10,16 +11,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use model::retry::{self, Attempt, Next, Policy};
 use model::{End, Execution, Fault, FunctionRef, InvocationId, Principal};
 use store::{Expect, Lease, Op, Transaction};
-use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use self::dead_letter::DeadLetter;
+pub(crate) use self::lanes::Lanes;
 pub(crate) use self::under_way::UnderWay;
 
+use self::lanes::{Found, Look, Place};
 use self::under_way::Held;
-use crate::event::{self, Envelope, QUEUE};
+use crate::event::{self, Envelope};
 use crate::record::{self, DEAD_LETTERS, EventState, INVOCATIONS, InvocationRecord};
 use crate::verb::Invoke;
 use crate::{Error, Shared, forget};
@@ -39,65 +42,78 @@ const REASON_BYTES_MAX: usize = 1024;
 /// Delivers events until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.in_flight.is_stopping() {
-        let due = match shared.lease_due().await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::error!(%error, "deliver events");
-                Some(STORE_RETRY)
-            }
-        };
+        shared.look_into_queues().await;
         let wake = shared.events.wake.notified();
-        match due {
+        match shared.events.lanes.next_ms() {
             None => wake.await,
-            Some(due) => tokio::select! {
-                () = wake => {}
-                () = shared.clock.sleep(due) => {}
-            },
+            Some(due_ms) => {
+                let left_ms = due_ms.saturating_sub(shared.clock.now_ms()).max(1);
+                tokio::select! {
+                    () = wake => {}
+                    () = shared.clock.sleep(Duration::from_millis(left_ms)) => {}
+                }
+            }
         }
     }
 }
 
 impl Shared {
-    /// Begins as many deliveries as there is room for. Answers when to look again, where that
-    /// is not when something changes.
-    async fn lease_due(self: &Arc<Self>) -> Result<Option<Duration>, Error> {
-        let places = &self.events.places;
-        while places.available_permits() > 0 {
-            let count = places.available_permits();
-            let leases = self
-                .store
-                .lease(QUEUE, self.clock.now_ms(), LEASE, count)
-                .await?;
-            if leases.is_empty() {
-                let due_ms = self.store.next_due(QUEUE).await?;
-                let left = |due_ms: u64| due_ms.saturating_sub(self.clock.now_ms()).max(1);
-                return Ok(due_ms.map(|due_ms| Duration::from_millis(left(due_ms))));
+    /// Begins as many deliveries as there is room for.
+    async fn look_into_queues(self: &Arc<Self>) {
+        let events = &self.events;
+        loop {
+            let looks = events.lanes.looks(self.clock.now_ms(), &events.places);
+            if looks.is_empty() {
+                return;
             }
-            for lease in leases {
-                // One whose lease ran out while it runs here: the wall clock was set, or the
-                // machine slept. It goes on under the new lease.
-                let Some(under_way) = self.events.under_way.begin(&lease) else {
-                    continue;
-                };
-                // There is a place for each: only this loop takes any.
-                let Ok(place) = Arc::clone(places).acquire_owned().await else {
-                    break;
-                };
-                let delivery = Delivery {
-                    shared: Arc::clone(self),
-                    lease,
-                    under_way,
-                };
-                self.instances.handle.spawn(delivery.run(place));
-            }
+            // At the same time, so that the store writes them in one batch.
+            join_all(looks.into_iter().map(|look| self.look(look))).await;
         }
-        Ok(None)
+    }
+
+    async fn look(self: &Arc<Self>, mut look: Look) {
+        let found = match self.lease_due(&mut look).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, queue = %look.queue, "deliver events");
+                let retry = u64::try_from(STORE_RETRY.as_millis()).unwrap_or(u64::MAX);
+                let at_ms = self.clock.now_ms().saturating_add(retry);
+                Found::Failed { at_ms }
+            }
+        };
+        self.events.lanes.looked(&look.queue, found);
+    }
+
+    async fn lease_due(self: &Arc<Self>, look: &mut Look) -> Result<Found, Error> {
+        let (queue, now_ms) = (Arc::clone(&look.queue), self.clock.now_ms());
+        let leases = self.store.lease(&queue, now_ms, LEASE, look.count).await?;
+        let found = leases.len();
+        for lease in leases {
+            // One whose lease ran out while it runs here: the wall clock was set, or the
+            // machine slept. It goes on under the new lease.
+            let Some(under_way) = self.events.under_way.begin(&lease) else {
+                continue;
+            };
+            let Some(place) = look.place(self) else { break };
+            let delivery = Delivery {
+                shared: Arc::clone(self),
+                lease,
+                place,
+                under_way,
+            };
+            self.instances.handle.spawn(delivery.run());
+        }
+        if found == look.count {
+            return Ok(Found::All);
+        }
+        let due_ms = self.store.next_due(&queue).await?;
+        Ok(Found::Fewer { due_ms })
     }
 
     /// Returns an event that was leased just as its delivery ended.
-    async fn give_back(&self, id: &str, epoch: u64) -> Result<(), Error> {
+    async fn give_back(&self, queue: &str, id: &str, epoch: u64) -> Result<(), Error> {
         let release = Op::Release {
-            queue: QUEUE.to_owned(),
+            queue: queue.to_owned(),
             id: id.to_owned(),
             epoch,
             due_ms: self.clock.now_ms(),
@@ -113,6 +129,7 @@ struct Delivery {
     shared: Arc<Shared>,
     /// As it was when the delivery began; see `under_way` for what became of it.
     lease: Lease,
+    place: Place,
     under_way: Held,
 }
 
@@ -129,16 +146,17 @@ enum Tried {
 }
 
 impl Delivery {
-    async fn run(self, place: OwnedSemaphorePermit) {
+    async fn run(self) {
         let delivered = self.deliver().await;
         let Self {
             shared,
             lease: Lease { id, .. },
+            place,
             under_way,
         } = self;
         let given_back = match delivered {
             Ok(epoch) => match under_way.end(epoch) {
-                Some(epoch) => shared.give_back(&id, epoch).await,
+                Some(epoch) => shared.give_back(&place.queue, &id, epoch).await,
                 None => Ok(()),
             },
             Err(error) => Err(error),
@@ -147,8 +165,10 @@ impl Delivery {
             // The lease runs out, and the event is tried again.
             tracing::error!(%error, event = %id, "deliver an event");
         }
-        drop(place);
-        shared.events.wake.notify_one();
+    }
+
+    fn queue(&self) -> String {
+        self.place.queue.to_string()
     }
 
     /// Answers the epoch under which its end was written down.
@@ -205,7 +225,7 @@ impl Delivery {
 
     fn unknown(&self, detail: String) -> Error {
         Error::UnknownForm {
-            key: format!("{QUEUE}/{}", self.lease.id),
+            key: format!("{}/{}", self.place.queue, self.lease.id),
             detail,
         }
     }
@@ -295,7 +315,7 @@ impl Delivery {
     async fn extend(&self) {
         let lease = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
         let extend = Op::Extend {
-            queue: QUEUE.to_owned(),
+            queue: self.queue(),
             id: self.lease.id.clone(),
             epoch: self.under_way.epoch(),
             until_ms: self.shared.clock.now_ms().saturating_add(lease),
@@ -373,7 +393,7 @@ impl Delivery {
         letter: impl FnOnce() -> DeadLetter,
         epoch: u64,
     ) -> Result<Transaction, Error> {
-        let (queue, key) = (QUEUE.to_owned(), self.lease.id.clone());
+        let (queue, key) = (self.queue(), self.lease.id.clone());
         let put = Op::Put {
             collection: INVOCATIONS,
             value: record::write(&key, event)?,

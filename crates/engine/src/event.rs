@@ -9,19 +9,23 @@ use serde::{Deserialize, Serialize};
 use store::{Expect, Op, Transaction};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::deliver::UnderWay;
+use crate::deliver::{Lanes, UnderWay};
 use crate::error::ThrottleReason;
 use crate::invoke::{authorize, check_size};
 use crate::record::{self, EventState, InvocationRecord};
 use crate::verb::{EventView, Invoke};
 use crate::{Error, Shared};
 
-/// The queue of accepted events.
-pub(crate) const QUEUE: &str = "events";
+/// The queue of the events that earlier programs accepted, of all functions together, and the
+/// begin of the name of each function's own.
+const QUEUE: &str = "events";
 /// Accepted events that wait, at most (ours: at a kilobyte each, a gigabyte of disk).
 const WAITING_MAX: u64 = 1_000_000;
-/// Deliveries under way at once. Each may hold a payload of a megabyte.
-const DELIVERIES_MAX: u32 = 64;
+/// Deliveries under way at once (ours: one function alone may have half of them). Each may hold a
+/// payload of a megabyte.
+const DELIVERIES_MAX: u32 = 128;
+/// Queues whose names are read at once.
+const PAGE: usize = 500;
 
 /// What accepting and delivering share.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct Events {
     /// Events that have ended and can be found, as of the last look at them.
     pub(crate) ended: AtomicU64,
     pub(crate) under_way: UnderWay,
+    /// The queues, and when to look into which.
+    pub(crate) lanes: Lanes,
     /// A permit for each delivery that may be under way.
     pub(crate) places: Arc<Semaphore>,
 }
@@ -44,6 +50,7 @@ impl Default for Events {
             waiting: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             under_way: UnderWay::default(),
+            lanes: Lanes::default(),
             places: Arc::new(Semaphore::new(DELIVERIES_MAX as usize)),
         }
     }
@@ -94,6 +101,11 @@ impl Envelope {
     }
 }
 
+/// The queue of a function's events.
+fn queue(function: &FunctionId) -> String {
+    format!("{QUEUE}/{}", record::function_key(function))
+}
+
 /// A reference from its stored parts.
 pub(crate) fn target(
     function: &FunctionId,
@@ -125,20 +137,22 @@ impl Shared {
         }
         let id = request.id.clone();
         let id = id.unwrap_or_else(|| InvocationId::from_random(self.clock.random_id()));
-        let acceptance = self.acceptance(&id, request)?;
+        let queue = queue(&request.target.function);
+        let acceptance = self.acceptance(&id, queue.clone(), request)?;
         let shared = Arc::clone(self);
-        self.finish(async move { shared.accept(acceptance).await })
+        self.finish(async move { shared.accept(&queue, acceptance).await })
             .await?;
         Ok(id)
     }
 
-    async fn accept(&self, acceptance: Transaction) -> Result<(), Error> {
+    async fn accept(&self, queue: &str, acceptance: Transaction) -> Result<(), Error> {
         match self.store.commit(acceptance).await {
             Ok(_) => {
                 self.events.waiting.fetch_add(1, Ordering::Relaxed);
                 self.counters
                     .events_accepted
                     .fetch_add(1, Ordering::Relaxed);
+                self.events.lanes.wake(queue);
                 self.events.wake.notify_one();
                 Ok(())
             }
@@ -148,7 +162,12 @@ impl Shared {
         }
     }
 
-    fn acceptance(&self, id: &InvocationId, request: Invoke) -> Result<Transaction, Error> {
+    fn acceptance(
+        &self,
+        id: &InvocationId,
+        queue: String,
+        request: Invoke,
+    ) -> Result<Transaction, Error> {
         let now_ms = self.clock.now_ms();
         let qualifier = match &request.target.qualifier {
             Qualifier::Absent => None,
@@ -183,7 +202,7 @@ impl Shared {
             expect: Expect::Absent,
         })
         .and(Op::Enqueue {
-            queue: QUEUE.to_owned(),
+            queue,
             id: key,
             body,
             due_ms: now_ms,
@@ -215,10 +234,21 @@ impl Shared {
         }))
     }
 
-    /// How many accepted events an earlier process left.
-    pub(crate) async fn count_waiting(self: &Arc<Self>) -> Result<(), Error> {
-        let depth = self.store.depth(QUEUE).await?;
-        self.events.waiting.store(depth, Ordering::Relaxed);
-        Ok(())
+    /// Finds the events that an earlier process left.
+    pub(crate) async fn find_waiting(self: &Arc<Self>) -> Result<(), Error> {
+        let mut after: Option<String> = None;
+        loop {
+            let queues = self.store.queues(QUEUE, after.as_deref(), PAGE).await?;
+            let last = queues.len() < PAGE;
+            let own = |name: &str| name == QUEUE || name.as_bytes().get(QUEUE.len()) == Some(&b'/');
+            for (name, depth) in queues.iter().filter(|(name, _)| own(name)) {
+                self.events.waiting.fetch_add(*depth, Ordering::Relaxed);
+                self.events.lanes.wake(name);
+            }
+            after = queues.into_iter().next_back().map(|(name, _)| name);
+            if last {
+                return Ok(());
+            }
+        }
     }
 }

@@ -123,7 +123,7 @@ impl Engine {
             clock,
             runtime,
         });
-        shared.count_waiting().await?;
+        shared.find_waiting().await?;
         shared.begin_tasks();
         Ok(Self { shared })
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use store::{Expect, Op, Transaction};
 
 use super::Delivery;
-use crate::event::{Envelope, QUEUE};
+use crate::event::Envelope;
 use crate::record::{self, DEAD_LETTERS, EventState, INVOCATIONS, InvocationRecord};
 use crate::{Error, forget};
 
@@ -127,7 +127,7 @@ impl Delivery {
         );
         let letter = record::write(&letter_key, letter)?;
         let mut transaction = Transaction::of(Op::Settle {
-            queue: QUEUE.to_owned(),
+            queue: self.queue(),
             id: id.clone(),
             epoch,
         })

@@ -21,6 +21,15 @@ async fn submit(world: &World, payload: &'static str) -> InvocationId {
     id
 }
 
+/// The queue of the function's events.
+const QUEUE: &str = "events/000000000000/eu-west-1/hello";
+
+/// Events that have no end yet, of all functions.
+async fn waiting(world: &World) -> u64 {
+    let queues = world.store.queues("events", None, 100).await.unwrap();
+    queues.iter().map(|(_, depth)| depth).sum()
+}
+
 async fn state(world: &World, id: &InvocationId) -> (EventState, u32) {
     let view = world.engine().event(&owner(), id).await.unwrap().unwrap();
     (view.state, view.attempts)
@@ -45,7 +54,7 @@ fn an_event_is_run_once_and_its_end_can_be_found() {
         world.function("hello").await;
         let id = submit(&world, "{}").await;
         assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
-        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        assert_eq!(waiting(&world).await, 0);
         let stats = world.engine().stats();
         assert_eq!((stats.events_accepted, stats.events_succeeded), (1, 1));
         let stranger = model::Principal::Account("123456789012".parse().unwrap());
@@ -78,7 +87,7 @@ fn a_failing_event_is_tried_after_one_and_two_minutes_and_then_given_up() {
         assert_eq!(state(&world, &id).await, (EventState::Accepted, 2));
         world.clock.advance(Duration::from_secs(1)).await;
         assert_eq!(state(&world, &id).await, (EventState::DeadLettered, 3));
-        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        assert_eq!(waiting(&world).await, 0);
         let letters = dead_letters(&world).await;
         assert!(
             letters.len() == 1 && letters[0].contains(r#""payload":"fail""#),
@@ -297,7 +306,7 @@ fn the_end_of_an_event_is_written_down_once_there_is_room() {
         let (end, _) = state(&world, &id).await;
         assert_eq!(end, EventState::Succeeded);
         assert_eq!(world.runtime.held_calls().len(), 0, "and not run again");
-        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        assert_eq!(waiting(&world).await, 0);
     });
 }
 
@@ -308,11 +317,11 @@ fn what_cannot_be_read_comes_to_an_end_with_a_reason() {
         world.function("hello").await;
         let busy = world.begin("hello", "hold").await;
         let (damaged, whole) = (submit(&world, "{}").await, submit(&world, "{}").await);
-        world.store.damage("events", damaged.as_str());
+        world.store.damage(QUEUE, damaged.as_str());
         world.store.forget("invocations", whole.as_str()).await;
         let body = bytes::Bytes::from_static(b"no event at all");
         let stray = store::Op::Enqueue {
-            queue: "events".into(),
+            queue: QUEUE.into(),
             id: "stray".into(),
             body,
             due_ms: 0,
@@ -333,7 +342,7 @@ fn what_cannot_be_read_comes_to_an_end_with_a_reason() {
         let letters = dead_letters(&world).await;
         assert_eq!(letters.len(), 3);
         assert!(letters[2].contains("no event at all"), "{letters:?}");
-        assert_eq!(world.store.depth("events").await.unwrap(), 0);
+        assert_eq!(waiting(&world).await, 0);
         assert_eq!(world.engine().stats().events_dead, 3);
         world.release_all().await;
         busy.await.unwrap().unwrap();
@@ -429,5 +438,50 @@ fn an_id_that_a_door_uses_twice_is_one_event() {
         assert_eq!(world.engine().submit(request).await.unwrap(), first);
         settle().await;
         assert_eq!(world.engine().stats().events_succeeded, 1);
+    });
+}
+
+#[test]
+fn a_function_with_many_events_holds_up_no_other() {
+    let world = World::with(1, |config| {
+        (config.account_concurrency, config.memory_mb_max) = (1000, 1 << 20);
+    });
+    world.run(async {
+        world.function("hello").await;
+        world.function("other").await;
+        world.function("third").await;
+        for _ in 0..140 {
+            submit(&world, "hold").await;
+        }
+        assert_eq!(world.runtime.held_calls().len(), 64, "half of the places");
+        for name in ["other", "third"] {
+            let id = world.engine().submit(request(name, "{}")).await.unwrap();
+            settle().await;
+            assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+        }
+        while waiting(&world).await > 0 {
+            world.release_all().await;
+        }
+        assert_eq!(world.engine().stats().events_succeeded, 142);
+    });
+}
+
+#[test]
+fn events_in_the_queue_of_an_earlier_program_are_delivered() {
+    let mut world = World::new();
+    let id = world.run(async {
+        world.function("hello").await;
+        world.runtime.starts_end(StartAs::CannotStart);
+        let id = submit(&world, "{}").await;
+        world.runtime.starts_end(StartAs::Ready);
+        world.store.move_message(QUEUE, "events", id.as_str()).await;
+        id
+    });
+    world.crash();
+    world.run(async {
+        let ended = || world.engine().stats().events_succeeded == 1;
+        world.wait_for(ended).await;
+        assert_eq!(state(&world, &id).await.0, EventState::Succeeded);
+        assert_eq!(waiting(&world).await, 0);
     });
 }

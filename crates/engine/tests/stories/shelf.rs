@@ -59,6 +59,28 @@ impl Shelf {
         self.kept.commit(Transaction::of(delete)).await.unwrap();
     }
 
+    /// Puts a waiting message into another queue.
+    pub(crate) async fn move_message(&self, from: &str, to: &str, id: &str) {
+        let far_ms = 1 << 50;
+        let leases = self.kept.lease(from, far_ms, Duration::ZERO, 100).await;
+        let lease = leases.unwrap().into_iter().find(|lease| lease.id == id);
+        let lease = lease.unwrap();
+        let enqueue = Op::Enqueue {
+            queue: to.to_owned(),
+            id: id.to_owned(),
+            body: lease.body,
+            due_ms: lease.enqueued_at_ms,
+            enqueued_at_ms: lease.enqueued_at_ms,
+        };
+        let settle = Op::Settle {
+            queue: from.to_owned(),
+            id: id.to_owned(),
+            epoch: lease.epoch,
+        };
+        let moved = Transaction::of(settle).and(enqueue);
+        self.kept.commit(moved).await.unwrap();
+    }
+
     /// Commits that took effect and have not answered.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)

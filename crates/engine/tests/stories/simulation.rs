@@ -246,11 +246,8 @@ impl Simulation {
         let succeeded = ends.remove(&EventState::Succeeded).unwrap_or_default();
         let dead: u64 = ends.values().sum();
         assert_eq!(succeeded + dead, self.events.len() as u64, "seed {seed}");
-        assert_eq!(
-            self.world.store.depth("events").await.unwrap(),
-            0,
-            "seed {seed}"
-        );
+        let queues = self.world.store.queues("events", None, 10).await.unwrap();
+        assert_eq!(queues, [], "seed {seed}");
         let letters = self
             .world
             .store
