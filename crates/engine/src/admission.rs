@@ -1,11 +1,13 @@
 //! How many invocations may be in flight: permits of functions and accounts, taken at once or
-//! refused at once. Nobody waits for one.
+//! refused at once. Nobody waits for one but delivery, which holds its events back until it is
+//! told that there may be one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use model::limit;
 
+use crate::deliver::Wake;
 use crate::error::ThrottleReason;
 
 /// Stands for "nothing is reserved" in [`Gate::reserved`].
@@ -19,14 +21,19 @@ pub(crate) struct Account {
     reserved: AtomicU32,
     /// Invocations in flight of functions that reserve nothing.
     busy: AtomicU32,
+    /// Whether delivery waits for a permit.
+    awaited: AtomicBool,
+    wake: Arc<Wake>,
 }
 
 impl Account {
-    pub(crate) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32, wake: &Arc<Wake>) -> Self {
         Self {
             limit,
             reserved: AtomicU32::new(0),
             busy: AtomicU32::new(0),
+            awaited: AtomicBool::new(false),
+            wake: Arc::clone(wake),
         }
     }
 
@@ -59,6 +66,8 @@ pub(crate) struct Gate {
     reserved: AtomicU32,
     /// Invocations in flight.
     busy: AtomicU32,
+    /// Whether delivery waits for a permit.
+    awaited: AtomicBool,
 }
 
 impl Gate {
@@ -67,6 +76,7 @@ impl Gate {
             account,
             reserved: AtomicU32::new(UNRESERVED),
             busy: AtomicU32::new(0),
+            awaited: AtomicBool::new(false),
         };
         gate.reserve(reserved);
         gate
@@ -98,6 +108,19 @@ impl Gate {
             shared,
         })
     }
+
+    /// The same for delivery, which is woken once there may be one if there is none now.
+    pub(crate) fn enter_or_await(self: &Arc<Self>) -> Result<Permit, ThrottleReason> {
+        self.enter().or_else(|reason| {
+            let awaited = match reason {
+                ThrottleReason::ReservedConcurrency => &self.awaited,
+                _ => &self.account.awaited,
+            };
+            awaited.store(true, Ordering::SeqCst);
+            // Only now: a permit that is given back after this look tells of it.
+            self.enter()
+        })
+    }
 }
 
 /// A place for one invocation; given back when dropped.
@@ -108,11 +131,18 @@ pub(crate) struct Permit {
     shared: bool,
 }
 
+impl Permit {
+    pub(crate) fn is_of(&self, gate: &Arc<Gate>) -> bool {
+        Arc::ptr_eq(&self.gate, gate)
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.busy.fetch_sub(1, Ordering::AcqRel);
+        let (gate, account) = (&self.gate, &self.gate.account);
+        give_back(&gate.busy, &gate.awaited, &account.wake);
         if self.shared {
-            self.gate.account.busy.fetch_sub(1, Ordering::AcqRel);
+            give_back(&account.busy, &account.awaited, &account.wake);
         }
     }
 }
@@ -120,9 +150,17 @@ impl Drop for Permit {
 /// Adds one unless that would exceed `most`.
 fn take(count: &AtomicU32, most: u32) -> bool {
     let more = |now: u32| (now < most).then(|| now + 1);
+    // In one order with what tells that a permit is awaited: one of both sides sees the other.
     count
-        .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
         .is_ok()
+}
+
+fn give_back(count: &AtomicU32, awaited: &AtomicBool, wake: &Wake) {
+    count.fetch_sub(1, Ordering::SeqCst);
+    if awaited.load(Ordering::SeqCst) && awaited.swap(false, Ordering::SeqCst) {
+        wake.freed();
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_reservation_is_a_limit_and_a_guarantee() {
-        let account = Arc::new(Account::new(3));
+        let account = Arc::new(Account::new(3, &Arc::default()));
         let (own, other) = (gate(&account, Some(1)), gate(&account, None));
         account.set_reserved(1);
         let shared = [other.enter(), other.enter()];
@@ -155,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_reservation_of_nothing_lets_nothing_in() {
-        let gate = gate(&Arc::new(Account::new(3)), Some(0));
+        let gate = gate(&Arc::new(Account::new(3, &Arc::default())), Some(0));
         assert_eq!(
             gate.enter().unwrap_err(),
             ThrottleReason::ReservedConcurrency
@@ -164,7 +202,7 @@ mod tests {
 
     #[test]
     fn permits_go_back_to_where_they_came_from() {
-        let account = Arc::new(Account::new(1));
+        let account = Arc::new(Account::new(1, &Arc::default()));
         let gate = gate(&account, None);
         let permit = gate.enter().unwrap();
         gate.reserve(Some(5));

@@ -14,6 +14,7 @@ use store::{Clock, Store};
 
 use crate::Error;
 use crate::admission::{Account, Gate};
+use crate::deliver::Wake;
 use crate::pool::Pool;
 use crate::record::{self, FunctionRecord, VersionRecord};
 use crate::verb::FunctionView;
@@ -25,6 +26,8 @@ pub(crate) struct Catalog {
     /// Functions by the id of their URL.
     urls: HashMap<String, FunctionId>,
     accounts: HashMap<AccountId, Arc<Account>>,
+    /// Told by accounts and functions that delivery may go on.
+    pub(crate) wake: Arc<Wake>,
     /// Regions that ever had a function; asked when a function is missing.
     regions: BTreeSet<Region>,
 }
@@ -150,7 +153,7 @@ impl Catalog {
 
     /// The account's concurrency, shared by all its functions.
     pub(crate) fn account(&mut self, account: &AccountId, limit: u32) -> Arc<Account> {
-        let fresh = || Arc::new(Account::new(limit));
+        let fresh = || Arc::new(Account::new(limit, &self.wake));
         Arc::clone(self.accounts.entry(account.clone()).or_insert_with(fresh))
     }
 

@@ -4,6 +4,7 @@
 mod dead_letter;
 mod lanes;
 mod under_way;
+mod wake;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,15 +14,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use model::retry::{self, Attempt, Next, Policy};
-use model::{End, Execution, Fault, FunctionRef, InvocationId, Principal};
+use model::{End, Execution, Fault, FunctionId, FunctionRef, InvocationId, Principal};
 use store::{Expect, Lease, Op, Transaction};
 
 pub(crate) use self::dead_letter::DeadLetter;
 pub(crate) use self::lanes::Lanes;
 pub(crate) use self::under_way::UnderWay;
+pub(crate) use self::wake::Wake;
 
 use self::lanes::{Found, Look, Place};
 use self::under_way::Held;
+use crate::admission::Permit;
+use crate::error::ThrottleReason;
 use crate::event::{self, Envelope};
 use crate::record::{self, DEAD_LETTERS, EventState, INVOCATIONS, InvocationRecord};
 use crate::verb::Invoke;
@@ -61,8 +65,19 @@ impl Shared {
     /// Begins as many deliveries as there is room for.
     async fn look_into_queues(self: &Arc<Self>) {
         let events = &self.events;
-        loop {
-            let looks = events.lanes.looks(self.clock.now_ms(), &events.places);
+        while !self.in_flight.is_stopping() {
+            if events.wake.take_freed() {
+                events.lanes.let_go();
+            }
+            let looks = {
+                let catalog = self.catalog.load();
+                let gate = |function: &FunctionId| {
+                    let entry = catalog.get(function).ok()?;
+                    Some(Arc::clone(&entry.gate))
+                };
+                let now_ms = self.clock.now_ms();
+                events.lanes.looks(now_ms, &events.places, gate)
+            };
             if looks.is_empty() {
                 return;
             }
@@ -76,8 +91,7 @@ impl Shared {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, queue = %look.queue, "deliver events");
-                let retry = u64::try_from(STORE_RETRY.as_millis()).unwrap_or(u64::MAX);
-                let at_ms = self.clock.now_ms().saturating_add(retry);
+                let at_ms = self.clock.now_ms().saturating_add(millis(STORE_RETRY));
                 Found::Failed { at_ms }
             }
         };
@@ -86,7 +100,15 @@ impl Shared {
 
     async fn lease_due(self: &Arc<Self>, look: &mut Look) -> Result<Found, Error> {
         let (queue, now_ms) = (Arc::clone(&look.queue), self.clock.now_ms());
-        let leases = self.store.lease(&queue, now_ms, LEASE, look.count).await?;
+        // Of events that have no permit, only those that have been due for longer than an event
+        // may live: they need none to come to their end.
+        let (age_max, held) = (Policy::default().age_max, look.refused.is_some());
+        let back = if held { age_max } else { Duration::ZERO };
+        let due_by_ms = now_ms.saturating_sub(millis(back));
+        let leased = self
+            .store
+            .lease(&queue, due_by_ms, back + LEASE, look.count);
+        let leases = leased.await?;
         let found = leases.len();
         for lease in leases {
             // One whose lease ran out while it runs here: the wall clock was set, or the
@@ -99,15 +121,25 @@ impl Shared {
                 shared: Arc::clone(self),
                 lease,
                 place,
+                permit: look.permits.pop(),
+                refused: look.refused,
                 under_way,
             };
             self.instances.handle.spawn(delivery.run());
         }
-        if found == look.count {
-            return Ok(Found::All);
-        }
+        // What was not needed is given back now and not when the store has answered.
+        look.permits.clear();
         let due_ms = self.store.next_due(&queue).await?;
-        Ok(Found::Fewer { due_ms })
+        Ok(match due_ms {
+            // Whatever comes meanwhile grows too old later than what would be due now.
+            Some(due_ms) if held => Found::Held {
+                at_ms: due_ms.min(now_ms).saturating_add(millis(age_max)),
+            },
+            due_ms => Found::Events {
+                all: found == look.count,
+                due_ms,
+            },
+        })
     }
 
     /// Returns an event that was leased just as its delivery ended.
@@ -130,6 +162,10 @@ struct Delivery {
     /// As it was when the delivery began; see `under_way` for what became of it.
     lease: Lease,
     place: Place,
+    /// None where none was taken before: `begin_with` then takes one, or is refused.
+    permit: Option<Permit>,
+    /// Why it could not run, where it is looked at for its age alone.
+    refused: Option<ThrottleReason>,
     under_way: Held,
 }
 
@@ -146,18 +182,23 @@ enum Tried {
 }
 
 impl Delivery {
-    async fn run(self) {
-        let delivered = self.deliver().await;
+    async fn run(mut self) {
+        let permit = self.permit.take();
+        let delivered = self.deliver(permit).await;
         let Self {
             shared,
             lease: Lease { id, .. },
-            place,
+            mut place,
             under_way,
+            ..
         } = self;
         let given_back = match delivered {
-            Ok(epoch) => match under_way.end(epoch) {
+            Ok((epoch, due_ms)) => match under_way.end(epoch) {
                 Some(epoch) => shared.give_back(&place.queue, &id, epoch).await,
-                None => Ok(()),
+                None => {
+                    place.due_ms = due_ms;
+                    Ok(())
+                }
             },
             Err(error) => Err(error),
         };
@@ -171,11 +212,11 @@ impl Delivery {
         self.place.queue.to_string()
     }
 
-    /// Answers the epoch under which its end was written down.
-    async fn deliver(&self) -> Result<u64, Error> {
+    /// Answers the epoch under which its end was written down, and when it is due again, if it is.
+    async fn deliver(&self, permit: Option<Permit>) -> Result<(u64, Option<u64>), Error> {
         let (mut event, (envelope, payload)) = match (self.record().await?, self.opened()) {
             (Ok(event), Ok(opened)) => (event, opened),
-            (event, opened) => return self.set_apart(event, opened).await,
+            (event, opened) => return Ok((self.set_apart(event, opened).await?, None)),
         };
         let target = event::target(&envelope.function, envelope.qualifier.as_ref());
         let lost = self
@@ -190,7 +231,10 @@ impl Delivery {
             Tried::Impossible(format!("the platform ended during {lost} attempts at it"))
         } else {
             match self.id().and_then(|id| Ok((id, target?))) {
-                Ok((id, target)) => self.attempt(id, target, &envelope, payload.clone()).await,
+                Ok((id, target)) => {
+                    let payload = payload.clone();
+                    self.attempt(id, target, &envelope, payload, permit).await
+                }
                 Err(error) => Tried::Impossible(error.to_string()),
             }
         };
@@ -199,7 +243,11 @@ impl Delivery {
         let application = |epoch| self.application(next, &event, letter, epoch);
         let epoch = self.conclude(application).await?;
         self.count(event.state);
-        Ok(epoch)
+        let due_ms = match next {
+            Decision::Again { due_ms } => Some(due_ms),
+            Decision::Done | Decision::GiveUp => None,
+        };
+        Ok((epoch, due_ms))
     }
 
     /// What is kept of the event beside the message, or why that cannot be told.
@@ -269,8 +317,9 @@ impl Delivery {
         target: FunctionRef,
         envelope: &Envelope,
         payload: Bytes,
+        permit: Option<Permit>,
     ) -> Tried {
-        let invoke = crate::invoke::begin(
+        let invoke = crate::invoke::begin_with(
             &self.shared,
             Invoke {
                 principal: Principal::Platform,
@@ -282,6 +331,7 @@ impl Delivery {
                 client_context: envelope.client_context.clone(),
                 tail: false,
             },
+            permit,
         );
         let mut running = match invoke {
             Ok(running) => running,
@@ -313,12 +363,11 @@ impl Delivery {
     }
 
     async fn extend(&self) {
-        let lease = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
         let extend = Op::Extend {
             queue: self.queue(),
             id: self.lease.id.clone(),
             epoch: self.under_way.epoch(),
-            until_ms: self.shared.clock.now_ms().saturating_add(lease),
+            until_ms: self.shared.clock.now_ms().saturating_add(millis(LEASE)),
         };
         if let Err(error) = self.shared.store.commit(Transaction::of(extend)).await {
             // It goes on: at worst the event is run twice, which it may be.
@@ -343,8 +392,11 @@ impl Delivery {
                 return Decision::GiveUp;
             }
             Tried::TooOld => {
-                let last = event.reason.take();
-                let reason = last.unwrap_or_else(|| "it grew too old before it could run".into());
+                let refused = self
+                    .refused
+                    .map(|reason| Error::Throttled { reason }.to_string());
+                let reason = refused.or_else(|| event.reason.take());
+                let reason = reason.unwrap_or_else(|| "it grew too old before it could run".into());
                 event.end(EventState::Expired, now_ms, reason);
                 return Decision::GiveUp;
             }
@@ -369,9 +421,8 @@ impl Delivery {
             }
             Next::Again { after, .. } => {
                 event.reason = Some(reason);
-                let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                 Decision::Again {
-                    due_ms: now_ms.saturating_add(after),
+                    due_ms: now_ms.saturating_add(millis(after)),
                 }
             }
             Next::Exhausted => {
@@ -477,6 +528,10 @@ fn tried(ended: Result<Execution, Error>) -> Tried {
             Fault::Ours => Tried::Attempt(Attempt::Ran(End::Fault), reason),
         },
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The end, and of a failure what the function said.

@@ -418,6 +418,8 @@ impl Shared {
         change(&mut catalog);
         self.catalog.store(Arc::new(catalog));
         self.generation.send_modify(|generation| *generation += 1);
+        // Events that are held back may have more room now, or nothing left to wait for.
+        self.events.wake.freed();
     }
 
     /// The concurrency of a function that is deployed for the first time.
@@ -432,6 +434,7 @@ impl Shared {
     fn count_reservations(&self, gate: &Gate, function: &FunctionId) {
         gate.account()
             .set_reserved(self.catalog.load().reserved(&function.account, None));
+        self.events.wake.freed();
     }
 
     fn check_reservation(

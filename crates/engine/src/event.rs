@@ -7,9 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use model::{FunctionId, FunctionRef, InvocationId, Principal, Qualifier, limit};
 use serde::{Deserialize, Serialize};
 use store::{Expect, Op, Transaction};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
-use crate::deliver::{Lanes, UnderWay};
+use crate::deliver::{Lanes, UnderWay, Wake};
 use crate::error::ThrottleReason;
 use crate::invoke::{authorize, check_size};
 use crate::record::{self, EventState, InvocationRecord};
@@ -30,8 +30,7 @@ const PAGE: usize = 500;
 /// What accepting and delivering share.
 #[derive(Debug)]
 pub(crate) struct Events {
-    /// Notified when there may be something to deliver, or room to deliver it.
-    pub(crate) wake: Notify,
+    pub(crate) wake: Arc<Wake>,
     /// Events that are accepted and have no end yet.
     pub(crate) waiting: AtomicU64,
     /// Events that have ended and can be found, as of the last look at them.
@@ -43,10 +42,10 @@ pub(crate) struct Events {
     pub(crate) places: Arc<Semaphore>,
 }
 
-impl Default for Events {
-    fn default() -> Self {
+impl Events {
+    pub(crate) fn new(wake: &Arc<Wake>) -> Self {
         Self {
-            wake: Notify::new(),
+            wake: Arc::clone(wake),
             waiting: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             under_way: UnderWay::default(),
@@ -54,9 +53,7 @@ impl Default for Events {
             places: Arc::new(Semaphore::new(DELIVERIES_MAX as usize)),
         }
     }
-}
 
-impl Events {
     /// Resolves once no delivery is under way.
     pub(crate) async fn none_under_way(&self) {
         // The semaphore is never closed, so this cannot fail.
@@ -104,6 +101,16 @@ impl Envelope {
 /// The queue of a function's events.
 fn queue(function: &FunctionId) -> String {
     format!("{QUEUE}/{}", record::function_key(function))
+}
+
+/// Whose events a queue holds; none where it is that of an earlier program.
+pub(crate) fn function_of(queue: &str) -> Option<FunctionId> {
+    let mut parts = queue.strip_prefix(QUEUE)?.strip_prefix('/')?.splitn(3, '/');
+    Some(FunctionId {
+        account: parts.next()?.parse().ok()?,
+        region: parts.next()?.parse().ok()?,
+        name: parts.next()?.parse().ok()?,
+    })
 }
 
 /// A reference from its stored parts.

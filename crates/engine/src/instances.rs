@@ -242,7 +242,7 @@ mod tests {
             freeze_after: Duration::ZERO,
         };
         let instances = Instances::new(&limits, Arc::new(store::SystemClock::new()));
-        let gate = Arc::new(Gate::new(Arc::new(Account::new(1)), None));
+        let gate = Arc::new(Gate::new(Arc::new(Account::new(1, &Arc::default())), None));
         let version = model::VersionId::Latest;
         let revision = Revision::new(&id(), version, config(), &gate, None);
         let (giver, _) = instances.place(&revision).unwrap();

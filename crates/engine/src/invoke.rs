@@ -92,6 +92,15 @@ impl Drop for InFlight {
 
 /// Begins an invocation, or refuses it at once.
 pub(crate) fn begin(shared: &Arc<Shared>, request: Invoke) -> Result<Running, Error> {
+    begin_with(shared, request, None)
+}
+
+/// The same for one whose permit may have been taken before.
+pub(crate) fn begin_with(
+    shared: &Arc<Shared>,
+    request: Invoke,
+    mut before: Option<Permit>,
+) -> Result<Running, Error> {
     check_size(&request, limit::REQUEST_BYTES_MAX)?;
     let arrived = shared.clock.monotonic();
     let arrived_ms = shared.clock.now_ms();
@@ -100,12 +109,17 @@ pub(crate) fn begin(shared: &Arc<Shared>, request: Invoke) -> Result<Running, Er
         let catalog = shared.catalog.load();
         let entry = authorize(&catalog, &request)?;
         let revision = Arc::clone(&entry.route(&request.target, &*shared.clock)?.revision);
-        let permit = revision
-            .gate
-            .enter()
-            .map_err(|reason| shared.throttled(reason))?;
+        // One of a function that was removed since is none of the new one's.
+        let permit = match before.take().filter(|permit| permit.is_of(&revision.gate)) {
+            Some(permit) => permit,
+            None => {
+                let entered = revision.gate.enter();
+                entered.map_err(|reason| shared.throttled(reason))?
+            }
+        };
         let taken = take(shared, &revision, arrived)?;
         if matches!(taken, Take::Closed) {
+            before = Some(permit);
             // Replaced or removed since the catalog was read, so the catalog is newer now.
             continue;
         }

@@ -105,6 +105,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         let catalog = catalog::Catalog::load(&*store, config.account_concurrency).await?;
         let shared = Arc::new(Shared {
+            events: event::Events::new(&catalog.wake),
             catalog: ArcSwap::from_pointee(catalog),
             generation: watch::Sender::new(0),
             writing: tokio::sync::Mutex::default(),
@@ -113,7 +114,6 @@ impl Engine {
             counters: stats::Counters::default(),
             meter: Arc::default(),
             meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
-            events: event::Events::default(),
             forget: Notify::new(),
             tasks: Mutex::default(),
             config,

@@ -102,8 +102,26 @@ fn a_failing_event_is_tried_after_one_and_two_minutes_and_then_given_up() {
 }
 
 #[test]
-fn a_refusal_is_no_attempt_of_the_functions() {
+fn an_event_is_held_back_while_its_function_has_no_room() {
     let world = World::with(1, |config| config.account_concurrency = 1);
+    world.run(async {
+        world.function("hello").await;
+        let busy = world.begin("hello", "hold").await;
+        let id = submit(&world, "fail").await;
+        world.clock.advance(Duration::from_secs(3600)).await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 0));
+        world.release_all().await;
+        busy.await.unwrap().unwrap();
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 1));
+        world.clock.advance(Duration::from_secs(180)).await;
+        assert_eq!(state(&world, &id).await, (EventState::DeadLettered, 3));
+        assert_eq!(world.engine().stats().throttled[1].1, 0);
+    });
+}
+
+#[test]
+fn a_refusal_is_no_attempt_of_the_functions() {
+    let world = World::with(1, |config| config.memory_mb_max = 128);
     world.run(async {
         world.function("hello").await;
         let busy = world.begin("hello", "hold").await;
@@ -120,6 +138,76 @@ fn a_refusal_is_no_attempt_of_the_functions() {
         world.clock.advance(Duration::from_secs(400)).await;
         let (end, attempts) = state(&world, &id).await;
         assert_eq!((end, attempts), (EventState::DeadLettered, refused + 3));
+    });
+}
+
+#[test]
+fn events_of_a_function_with_a_reservation_run_one_after_the_other() {
+    const COUNT: u64 = 20;
+    let world = World::new();
+    world.run(async {
+        let mut deployment = world.deployment(1);
+        deployment.reserved_concurrency = Some(1);
+        world.deploy("hello", deployment).await;
+        let mut ids = Vec::new();
+        for _ in 0..COUNT {
+            ids.push(submit(&world, "hold").await);
+        }
+        for ended in 0..COUNT {
+            assert_eq!(world.engine().stats().events_succeeded, ended);
+            assert_eq!(world.runtime.held_calls().len(), 1);
+            world.clock.advance(Duration::from_secs(1)).await;
+            world.release_all().await;
+        }
+        for id in ids {
+            assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+        }
+    });
+}
+
+#[test]
+fn functions_that_are_held_back_take_turns() {
+    let world = World::with(1, |config| config.account_concurrency = 1);
+    world.run(async {
+        world.function("hello").await;
+        world.function("other").await;
+        for name in ["hello", "hello", "hello", "other", "other"] {
+            let submitted = world.engine().submit(request(name, "hold")).await;
+            submitted.unwrap();
+            settle().await;
+        }
+        let mut ran = Vec::new();
+        for _ in 0..5 {
+            let (instance, _) = world.runtime.held_calls().remove(0);
+            ran.push(instance.order.function.name.to_string());
+            world.release_all().await;
+        }
+        assert_eq!(ran, ["hello", "hello", "other", "hello", "other"]);
+        assert_eq!(waiting(&world).await, 0);
+    });
+}
+
+#[test]
+fn events_that_are_held_back_run_once_there_is_more_room_for_them() {
+    let world = World::new();
+    world.run(async {
+        let mut deployment = world.deployment(1);
+        deployment.reserved_concurrency = Some(0);
+        world.deploy("hello", deployment.clone()).await;
+        let id = submit(&world, "{}").await;
+        assert_eq!(state(&world, &id).await, (EventState::Accepted, 0));
+        deployment.reserved_concurrency = None;
+        world.deploy("hello", deployment.clone()).await;
+        settle().await;
+        assert_eq!(state(&world, &id).await, (EventState::Succeeded, 1));
+        // Nor do they wait for a function that is no more.
+        deployment.reserved_concurrency = Some(0);
+        world.deploy("hello", deployment).await;
+        let id = submit(&world, "{}").await;
+        let removed = world.engine().remove(&owner(), &function("hello")).await;
+        removed.unwrap();
+        settle().await;
+        assert_eq!(state(&world, &id).await.0, EventState::DeadLettered);
     });
 }
 
@@ -329,6 +417,8 @@ fn what_cannot_be_read_comes_to_an_end_with_a_reason() {
         };
         let stray = store::Transaction::of(stray);
         world.store.commit(stray).await.unwrap();
+        world.release_all().await;
+        busy.await.unwrap().unwrap();
         world.clock.advance(Duration::from_secs(2)).await;
 
         for id in [&damaged, &whole] {
@@ -344,8 +434,6 @@ fn what_cannot_be_read_comes_to_an_end_with_a_reason() {
         assert!(letters[2].contains("no event at all"), "{letters:?}");
         assert_eq!(waiting(&world).await, 0);
         assert_eq!(world.engine().stats().events_dead, 3);
-        world.release_all().await;
-        busy.await.unwrap().unwrap();
         world
             .clock
             .advance(Duration::from_secs(15 * 24 * 60 * 60))
