@@ -22,6 +22,12 @@ impl Memory {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Takes back all leases, as an open of a store on disk does: the process that had them is
+    /// gone.
+    pub fn take_back_leases(&self) {
+        self.state.lock().take_back_leases();
+    }
 }
 
 impl Store for Memory {
@@ -384,6 +390,19 @@ impl State {
         ids.into_iter()
             .filter_map(|id| self.lend(queue, id, until_ms))
             .collect()
+    }
+
+    fn take_back_leases(&mut self) {
+        let mut held = Vec::new();
+        for (queue, messages) in &self.queues {
+            let of = messages.messages.iter().filter(|(_, message)| message.held);
+            held.extend(of.map(|(id, message)| (queue.clone(), id.clone(), message.clone())));
+        }
+        for (queue, id, mut message) in held {
+            message.held = false;
+            message.due_ms = message.due_ms.min(message.enqueued_at_ms);
+            self.set_message(&queue, &id, Some(message));
+        }
     }
 
     fn lend(&mut self, queue: &str, id: String, until_ms: u64) -> Option<Lease> {

@@ -3,6 +3,7 @@
 
 mod apply;
 mod cause;
+mod leases;
 mod reader;
 mod row;
 mod schema;
@@ -40,12 +41,18 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens `store.db` in a data folder, both made where they are not there. One process at a
-    /// time can have it open.
+    /// time can have it open, so what an earlier one had leased is due again at once.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         disk::private_folder(folder)?;
         let lock = Lock::take(folder, "store.lock")?;
         let path = folder.join("store.db");
-        let connection = schema::open_writer(&path)?;
+        let mut connection = schema::open_writer(&path)?;
+        let taken_back = leases::take_back(&mut connection);
+        match taken_back.map_err(|error| cause::on_open(&path, error)) {
+            // They run out by themselves.
+            Err(error @ Error::Full { .. }) => tracing::warn!(%error, "take back old leases"),
+            other => other?,
+        }
         let broken = Arc::new(watch::channel(None).0);
         let writer = Writer::new(connection, path.clone(), clock, Arc::clone(&broken))?;
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);

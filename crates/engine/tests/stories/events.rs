@@ -268,7 +268,6 @@ fn an_accepted_event_outlives_the_process() {
     world.crash();
     world.run(async {
         assert_eq!(state(&world, &id).await, (EventState::Accepted, 0));
-        world.clock.advance(Duration::from_secs(30)).await;
         world
             .wait_for(|| world.runtime.held_calls().len() == 1)
             .await;
@@ -311,7 +310,6 @@ fn an_event_that_kills_the_platform_does_not_kill_it_for_ever() {
     for _ in 0..3 {
         world.crash();
         world.run(async {
-            world.clock.advance(Duration::from_secs(30)).await;
             world
                 .wait_for(|| world.runtime.held_calls().len() == 1)
                 .await;
@@ -319,7 +317,7 @@ fn an_event_that_kills_the_platform_does_not_kill_it_for_ever() {
     }
     world.crash();
     world.run(async {
-        world.clock.advance(Duration::from_secs(30)).await;
+        settle().await;
         let view = world.engine().event(&owner(), &id).await.unwrap().unwrap();
         assert_eq!(view.state, EventState::DeadLettered);
         assert!(view.reason.unwrap().contains("the platform ended"));

@@ -34,6 +34,11 @@ impl Default for Shelf {
 }
 
 impl Shelf {
+    /// Whoever had leased something is gone.
+    pub(crate) fn reopen(&self) {
+        self.kept.take_back_leases();
+    }
+
     /// Has commits take effect and not answer, until this is called with false.
     pub(crate) fn hold_answers(&self, hold: bool) {
         self.hold.send_replace(hold);

@@ -88,6 +88,7 @@ impl World {
         for instance in self.runtime.alive() {
             instance.die();
         }
+        self.store.reopen();
         self.boot();
     }
 

@@ -14,7 +14,7 @@ use crate::{Error, disk};
 
 /// Each brings the file from the version of its index to the next. Never change one that was
 /// released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("held.sql")];
 
 /// How long to wait for somebody who looks into the file with a tool of their own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -154,6 +154,7 @@ mod tests {
             .collect();
         expect_test::expect![[r#"
             index messages_due
+            index messages_held
             table bodies
             table damaged
             table messages
@@ -161,6 +162,19 @@ mod tests {
             table records
             table sequence"#]]
         .assert_eq(&names.join("\n"));
-        assert_eq!(version(&connection).unwrap(), 1);
+        assert_eq!(version(&connection).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_becomes_a_newer_one() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let insert = "INSERT INTO messages VALUES ('q', 'm', 1, 0, 0, 1, 2, 1, 0)";
+        connection.execute_batch(insert).unwrap();
+        migrate(&mut connection).unwrap();
+        let held = "SELECT id FROM messages INDEXED BY messages_held WHERE held = 1";
+        let held: String = connection.query_row(held, [], |row| row.get(0)).unwrap();
+        assert_eq!((&*held, version(&connection).unwrap()), ("m", 2));
     }
 }

@@ -179,6 +179,10 @@ fn plain<T>(result: Result<T, Error>) -> Result<T, String> {
 async fn seen(store: &dyn Store) -> (Vec<Record>, Vec<(u64, Option<u64>)>) {
     let records = store.list("c", "", None, 100).await.unwrap();
     let mut queues = Vec::new();
+    let listed = store.queues("q", None, 10).await.unwrap();
+    for (queue, depth) in listed {
+        assert_eq!(store.depth(&queue).await.unwrap(), depth);
+    }
     for queue in ["q0", "q1"] {
         queues.push((
             store.depth(queue).await.unwrap(),
@@ -237,6 +241,7 @@ async fn run(steps: &[Step]) {
             Step::Reopen => {
                 drop(sqlite.take());
                 sqlite = Some(open());
+                memory.take_back_leases();
             }
         }
         assert_eq!(seen(&memory).await, seen(sqlite.as_ref().unwrap()).await);

@@ -61,7 +61,7 @@ async fn a_newer_file_is_refused_and_left_alone() {
             refused,
             Err(Error::Newer {
                 found: 999,
-                known: 1,
+                known: 2,
                 ..
             })
         ),
@@ -200,6 +200,36 @@ async fn damaged_messages_are_lent_as_such_and_set_apart() {
         let gone = harm.starts_with("DELETE");
         assert_eq!(bodies, if gone { 1 } else { 2 }, "{harm}");
     }
+}
+
+#[tokio::test]
+async fn what_a_process_that_is_gone_had_leased_is_due_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    for id in ["a", "b", "c"] {
+        store.commit(enqueue(id)).await.unwrap();
+    }
+    let (lease, second) = (Duration::from_secs(30), Duration::from_secs(1));
+    let first = store.lease("q", 10, lease, 2).await.unwrap();
+    drop(store);
+    tamper(
+        folder.path(),
+        "UPDATE messages SET attempt = 5 WHERE id = 'b'",
+    );
+    let store = open(folder.path()).unwrap();
+    let settle = Op::Settle {
+        queue: "q".into(),
+        id: "a".into(),
+        epoch: first[0].epoch,
+    };
+    let late = store.commit(Transaction::of(settle)).await;
+    assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
+    let again = store.lease("q", 11, second, 10).await.unwrap();
+    let again: Vec<_> = again.iter().map(|it| (&*it.id, it.attempt)).collect();
+    assert_eq!(again, [("a", 2), ("c", 1)]);
+    // What is damaged is lent as such when its lease has run out.
+    let late = store.lease("q", 30_010, second, 10).await.unwrap();
+    assert!(late.iter().any(|it| it.id == "b" && it.damage.is_some()));
 }
 
 #[tokio::test]
