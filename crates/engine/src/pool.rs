@@ -56,7 +56,8 @@ pub(crate) enum Take {
 /// The instances of one revision.
 ///
 /// Everyone who waits has a start of their own, under way or waiting for its turn, so no more
-/// wait than are being started. A start that ends serves the longest waiting, whoever it was begun for.
+/// wait than are being started. A start that ends serves the longest waiting, whoever it was
+/// begun for.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     state: Mutex<State>,

@@ -13,9 +13,9 @@ use crate::catalog::Revision;
 use crate::instance::Live;
 use crate::start::Start;
 
-/// How long a start has its place (ours: one that takes longer waits for something else than a
-/// processor, and a few of them must not keep every function from starting).
-const PLACE_KEPT: Duration = Duration::from_secs(2);
+/// How long a start has its place (ours: a few times what one takes that has a processor. One that
+/// takes longer mostly waits for something else, and that many can do at once).
+const PLACE_KEPT: Duration = Duration::from_millis(250);
 
 /// The places for starts under way, and who waits for one.
 #[derive(Debug)]

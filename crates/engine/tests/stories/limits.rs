@@ -291,7 +291,7 @@ fn starts_that_hang_keep_no_other_function_from_starting() {
         world.runtime.hold_starts(false);
         let other = world.begin("other", "").await;
         assert_eq!(world.runtime.orders().len(), 1);
-        world.clock.advance(Duration::from_secs(2)).await;
+        world.clock.advance(Duration::from_millis(250)).await;
         other.await.unwrap().unwrap();
         assert!(!hanging.is_finished());
         world.runtime.end_start(StartAs::Ready);
