@@ -15,7 +15,7 @@ use crate::start::Start;
 
 /// How long a start has its place (ours: a few times what one takes that has a processor. One that
 /// takes longer mostly waits for something else, and that many can do at once).
-const PLACE_KEPT: Duration = Duration::from_millis(250);
+const PLACE_KEPT: Duration = Duration::from_millis(100);
 
 /// The places for starts under way, and who waits for one.
 #[derive(Debug)]
