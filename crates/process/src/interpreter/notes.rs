@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(later.of(&binary, 1, || panic!("asked")), python(&binary));
         assert_eq!(later.of(&script, 1, || None), None);
         assert_eq!(later.of(&binary, 2, || None), None, "it has changed");
-        let elsewhere = Notes::open(&folder, Some(Path::new("/home/other")));
+        let elsewhere = Notes::open(&folder, Some(Path::new("/elsewhere")));
         assert_eq!(
             elsewhere.of(&binary, 2, || python(&binary)),
             python(&binary)
