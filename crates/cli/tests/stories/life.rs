@@ -115,3 +115,38 @@ fn a_function_that_is_half_written_goes_on_as_it_was() {
     });
     assert_eq!(get(&url).send().text(), "new");
 }
+
+#[test]
+fn a_slow_build_holds_back_no_other_function() {
+    let function = |id: &str| {
+        format!(
+            "  {id}:
+    Type: AWS::Serverless::Function
+    Metadata: {{BuildMethod: makefile}}
+    Properties: {{CodeUri: {id}, Handler: app.handler, Runtime: python3.11, FunctionUrlConfig: {{AuthType: NONE}}}}
+"
+        )
+    };
+    let project = Project::new(&[(
+        "template.yaml",
+        &format!("Resources:\n{}{}", function("Slow"), function("Quick")),
+    )]);
+    // The first build goes on once the second has come to the same pipe.
+    let gate = project.path().join("gate");
+    let made = std::process::Command::new("mkfifo").arg(&gate).status();
+    assert!(made.expect("mkfifo runs").success());
+    let gate = gate.display();
+    let app = "cp app.py $(ARTIFACTS_DIR)\n";
+    for (id, way) in [("Slow", "<"), ("Quick", ">")] {
+        project.write(
+            &format!("{id}/app.py"),
+            "def handler(e, c): return 'built'\n",
+        );
+        let makefile = format!("build-{id}:\n\tread line {way}{gate} || true\n\t{app}");
+        project.write(&format!("{id}/Makefile"), &makefile);
+    }
+    let node = TestNode::start(project.path(), false);
+    for id in ["Slow", "Quick"] {
+        assert_eq!(get(&node.url(id)).send().text(), "built");
+    }
+}

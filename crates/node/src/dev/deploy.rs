@@ -1,15 +1,22 @@
-//! One function from its plan to its deployment: build, store the trees, deploy.
+//! Functions from their plans to their deployments: build, store the trees, deploy.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::verb::{Deployed, Deployment};
+use futures_util::Stream;
+use futures_util::stream::FuturesUnordered;
 use model::{Code, FunctionId, Network, Principal};
-use stacks::{FunctionPlan, Package, Progress};
-use tokio::sync::mpsc;
+use stacks::{BuildKind, FunctionPlan, Package, Progress};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::Event;
 use crate::node::Node;
+
+/// Functions that are built at the same time, however few processors there are (ours): a build that
+/// waits for a network needs none.
+const AT_ONCE_MIN: usize = 4;
 
 /// Why a function was not deployed.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +60,48 @@ impl Progress for Told {
     }
 }
 
-pub(super) async fn function(
+/// Deploys functions, a few at the same time; each is answered as soon as it is done. What is under
+/// way ends with the stream.
+pub(super) fn all<'a>(
+    node: &Arc<Node>,
+    plans: &[&'a FunctionPlan],
+    network: Network,
+    events: &mpsc::Sender<Event>,
+) -> impl Stream<Item = (&'a FunctionPlan, Result<Done, Failed>)> + use<'a> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = Arc::new(Semaphore::new(processors.max(AT_ONCE_MIN)));
+    let mut locks: BTreeMap<&Path, Arc<Mutex<()>>> = BTreeMap::new();
+    let deploying = FuturesUnordered::new();
+    for plan in plans.iter().copied() {
+        // Sorted, so that no two wait for each other.
+        let folders = sources(plan).into_iter();
+        let folders: Vec<_> = folders
+            .map(|folder| Arc::clone(locks.entry(folder).or_default()))
+            .collect();
+        let (node, events, slots) = (Arc::clone(node), events.clone(), Arc::clone(&slots));
+        deploying.push(async move {
+            // Of those that share a source the first makes what the others find in the cache.
+            let mut alone = Vec::new();
+            for folder in &folders {
+                alone.push(folder.lock().await);
+            }
+            // Never closed.
+            let _slot = slots.acquire().await;
+            (plan, function(&node, plan, network, &events).await)
+        });
+    }
+    deploying
+}
+
+/// The folders that a function is built from.
+fn sources(plan: &FunctionPlan) -> BTreeSet<&Path> {
+    let own = Some(plan.source.as_path());
+    let own = own.filter(|_| !matches!(plan.build, BuildKind::Inline { .. }));
+    let layers = plan.layers.iter().map(|layer| layer.source.as_path());
+    own.into_iter().chain(layers).collect()
+}
+
+async fn function(
     node: &Arc<Node>,
     plan: &FunctionPlan,
     network: Network,

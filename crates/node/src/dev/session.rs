@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use model::{FunctionId, Network, Principal, arn};
 use stacks::{FunctionPlan, Project, Relevant};
 use store::Clock;
@@ -225,34 +226,31 @@ impl Dev {
     }
 
     async fn deploy(&mut self, project: &Project, functions: &[usize], began: Duration) {
-        for plan in functions
-            .iter()
-            .filter_map(|index| project.functions.get(*index))
-        {
-            let name = plan.name.to_string();
-            match self.deploy_one(plan).await {
-                Ok(Some(done)) => self.show_deployed(plan, done, began).await,
-                Ok(None) => {}
-                Err(failed) => {
-                    let error = failed.to_string();
-                    self.tell(Event::Broken {
-                        function: name,
-                        error,
-                    })
-                    .await;
-                }
-            }
-        }
-    }
-
-    /// Answers none where nothing changed.
-    async fn deploy_one(&mut self, plan: &FunctionPlan) -> Result<Option<deploy::Done>, Failed> {
         let network = if self.options.outside_network {
             Network::Outside
         } else {
             Network::PlatformOnly
         };
-        let done = deploy::function(&self.node, plan, network, &self.events).await?;
+        let plans = functions
+            .iter()
+            .filter_map(|index| project.functions.get(*index));
+        let plans: Vec<&FunctionPlan> = plans.collect();
+        let mut deploying = deploy::all(&self.node, &plans, network, &self.events);
+        while let Some((plan, done)) = deploying.next().await {
+            let done = match done {
+                Ok(done) => self.keep(done).await,
+                Err(failed) => Err(failed),
+            };
+            match done {
+                Ok(Some(done)) => self.show_deployed(plan, done, began).await,
+                Ok(None) => {}
+                Err(failed) => self.show_broken(plan, &failed).await,
+            }
+        }
+    }
+
+    /// Makes a deployed function the session's own. Answers none where nothing changed.
+    async fn keep(&mut self, done: deploy::Done) -> Result<Option<deploy::Done>, Failed> {
         self.owned.add(&done.id).await?;
         let first = !self.deployed.contains_key(&done.id);
         if first {
@@ -263,6 +261,11 @@ impl Dev {
             again: !first,
             ..done
         }))
+    }
+
+    async fn show_broken(&self, plan: &FunctionPlan, failed: &Failed) {
+        let (function, error) = (plan.name.to_string(), failed.to_string());
+        self.tell(Event::Broken { function, error }).await;
     }
 
     async fn show_deployed(&self, plan: &FunctionPlan, done: deploy::Done, began: Duration) {
