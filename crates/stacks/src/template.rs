@@ -6,7 +6,7 @@ mod report;
 mod resolve;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,10 @@ struct Context<'a> {
     resolver: Resolver<'a>,
     report: Report,
     layers: BTreeMap<String, crate::project::LayerPlan>,
+    /// Layers that are there and cannot be read: whatever uses them is left out.
+    faulty_layers: BTreeSet<String>,
+    /// What is named and not there; once it is, the template means something else.
+    awaited: Vec<PathBuf>,
     globals: Option<&'a Node>,
 }
 
@@ -104,6 +108,8 @@ fn read_text(text: &str, file: &Path, folder: &Path, options: &Options) -> Resul
         resolver,
         report,
         layers: BTreeMap::new(),
+        faulty_layers: BTreeSet::new(),
+        awaited: Vec::new(),
         globals,
     };
     context.read(&resources)
@@ -214,19 +220,30 @@ impl Context<'_> {
         }
         let mut found = Found::default();
         for resource in resources.iter().filter(|resource| resource.kind == LAYER) {
-            if let Some(layer) = layer::read(resource, self)? {
-                self.layers.insert(resource.id.to_owned(), layer);
+            match layer::read(resource, self) {
+                Ok(Some(layer)) => {
+                    self.layers.insert(resource.id.to_owned(), layer);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.leave_out(resource, error)?;
+                    self.faulty_layers.insert(resource.id.to_owned());
+                }
             }
         }
         for resource in &resources {
             match resource.kind.as_str() {
-                FUNCTION => {
-                    if let Some(function) = function::read(resource, self)? {
-                        found
-                            .functions
-                            .push((function, vec![resource.id.to_owned()]));
+                FUNCTION => match function::read(resource, self) {
+                    Ok(Some(function)) => found
+                        .functions
+                        .push((function, vec![resource.id.to_owned()])),
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.leave_out(resource, error)?;
+                        let name = function::name(resource, &self.resolver, &mut self.report);
+                        found.left_out.extend(name.parse().ok());
                     }
-                }
+                },
                 LAYER => {}
                 kind => self
                     .report
@@ -234,7 +251,20 @@ impl Context<'_> {
             }
         }
         found.warnings = self.report.take();
+        found.manifests.append(&mut self.awaited);
         Ok(found)
+    }
+
+    /// Says what is wrong with one resource, so that the others go on.
+    fn leave_out(&mut self, resource: &Resource<'_>, error: Error) -> Result<(), Error> {
+        match error {
+            Error::Template { line, problem, .. } => {
+                let text = format!("{} is left out: {problem}", resource.id);
+                self.report.warn(line, text);
+                Ok(())
+            }
+            error => Err(error),
+        }
     }
 
     /// Whether a resource's condition holds, if it has one.
@@ -251,7 +281,7 @@ impl Context<'_> {
     }
 
     /// A folder that a template names, relative to its own.
-    fn source(&self, named: &Node, property: &str) -> Result<Option<PathBuf>, Error> {
+    fn source(&mut self, named: &Node, property: &str) -> Result<Option<PathBuf>, Error> {
         let Some(text) = named.as_text() else {
             return Ok(None);
         };
@@ -263,12 +293,23 @@ impl Context<'_> {
                 named.line,
                 &format!("{property} names the file {text}; unpack it, and name the folder"),
             )),
-            None => Err(self.report.error(
-                named.line,
-                &format!("{property} names {text}, which is no folder beside the template"),
-            )),
+            None => {
+                self.awaited.extend(first_missing(&path));
+                Err(self.report.error(
+                    named.line,
+                    &format!("{property} names {text}, which is no folder beside the template"),
+                ))
+            }
         }
     }
+}
+
+/// The first part of a path that is not there, in the folder that is.
+fn first_missing(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find_map(|missing| {
+        let there = missing.parent()?.canonicalize().ok()?;
+        Some(there.join(missing.file_name()?))
+    })
 }
 
 /// Whether text names something in a bucket and not a folder.

@@ -295,7 +295,7 @@ Outputs:
 }
 
 #[test]
-fn mistakes_are_errors_with_their_line() {
+fn mistakes_are_told_with_their_line() {
     let function = |properties: &str| {
         format!(
             "Resources:\n  Fn:\n    Type: AWS::Serverless::Function\n    Properties: {properties}\n"
@@ -328,50 +328,50 @@ fn mistakes_are_errors_with_their_line() {
     check(
         &function("{Handler: a.b}"),
         expect![[r#"
-        read ROOT/template.yaml, line 2: Fn has no Runtime
-    "#]],
+            template.yaml:2: Fn is left out: Fn has no Runtime
+        "#]],
     );
     check(
         &function("{Runtime: python3.12}"),
         expect![[r#"
-        read ROOT/template.yaml, line 2: Fn has no Handler
-    "#]],
+            template.yaml:2: Fn is left out: Fn has no Handler
+        "#]],
     );
     check(
         &function("{Runtime: python3.12, Handler: a.b, CodeUri: nowhere}"),
         expect![[r#"
-        read ROOT/template.yaml, line 4: CodeUri names nowhere, which is no folder beside the template
-    "#]],
+            template.yaml:4: Fn is left out: CodeUri names nowhere, which is no folder beside the template
+        "#]],
     );
     check(
         &function("{Runtime: python3.12, Handler: a.b, CodeUri: code.zip}"),
         expect![[r#"
-        read ROOT/template.yaml, line 4: CodeUri names the file code.zip; unpack it, and name the folder
-    "#]],
+            template.yaml:4: Fn is left out: CodeUri names the file code.zip; unpack it, and name the folder
+        "#]],
     );
     check(
         &function("{Runtime: python3.12, Handler: a.b, MemorySize: lots}"),
         expect![[r#"
-        read ROOT/template.yaml, line 4: MemorySize of Fn must be a whole number
-    "#]],
+            template.yaml:4: Fn is left out: MemorySize of Fn must be a whole number
+        "#]],
     );
     check(
         &function("{Runtime: python3.12, Handler: a.b, FunctionName: a b}"),
         expect![[r#"
-        read ROOT/template.yaml, line 4: 'a b' is not a valid function name: 1 to 64 letters, digits, hyphens and underscores; set FunctionName
-    "#]],
+            template.yaml:4: Fn is left out: 'a b' is not a valid function name: 1 to 64 letters, digits, hyphens and underscores; set FunctionName
+        "#]],
     );
     check(
         &function("{Runtime: python3.12, Handler: a.b, FunctionUrlConfig: {}}"),
         expect![[r#"
-        read ROOT/template.yaml, line 4: AuthType must be NONE or AWS_IAM
-    "#]],
+            template.yaml:4: Fn is left out: AuthType must be NONE or AWS_IAM
+        "#]],
     );
     check(
         "Resources:\n  L: {Type: AWS::Serverless::LayerVersion}",
         expect![[r#"
-        read ROOT/template.yaml, line 2: the layer L has no ContentUri
-    "#]],
+            template.yaml:2: L is left out: the layer L has no ContentUri
+        "#]],
     );
 }
 
@@ -586,4 +586,52 @@ fn the_template_that_is_spoilt_is_whole() {
     let (_temporary, root) = folder();
     let found = read_text(WHOLE, &root.join("template.yaml"), &root, &options()).unwrap();
     assert_eq!(found.functions.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_one_function_leaves_out_that_one_alone() {
+    let function = |id: &str, properties: &str| {
+        format!(
+            "  {id}: {{Type: AWS::Serverless::Function, Properties: {{Runtime: python3.12, {properties}}}}}\n"
+        )
+    };
+    let text = [
+        "Resources:\n".to_owned(),
+        function("Good", "CodeUri: src, Handler: app.handler"),
+        function("NoHandler", "CodeUri: src"),
+        function("NoFolder", "CodeUri: nowhere, Handler: app.handler"),
+        function(
+            "NoNumber",
+            "CodeUri: src, Handler: app.handler, Timeout: soon",
+        ),
+        function(
+            "NoLayer",
+            "CodeUri: src, Handler: app.handler, Layers: [!Ref Layer]",
+        ),
+        "  Layer: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: nowhere}}\n"
+            .into(),
+    ];
+    check(
+        &text.concat(),
+        expect![[r#"
+        ["Good"] Good python3.12 app.handler ROOT/src Python
+        template.yaml:3: NoHandler is left out: NoHandler has no Handler
+        template.yaml:4: NoFolder is left out: CodeUri names nowhere, which is no folder beside the template
+        template.yaml:5: NoNumber is left out: Timeout of NoNumber must be a whole number
+        template.yaml:6: NoLayer is left out: its layer Layer cannot be read
+        template.yaml:7: Layer is left out: ContentUri names nowhere, which is no folder beside the template
+    "#]],
+    );
+    let (_temporary, root) = folder();
+    let found = read_text(
+        &text.concat(),
+        &root.join("template.yaml"),
+        &root,
+        &options(),
+    )
+    .unwrap();
+    let left_out: Vec<&str> = found.left_out.iter().map(|name| name.as_str()).collect();
+    assert_eq!(left_out, ["NoHandler", "NoFolder", "NoNumber", "NoLayer"]);
+    // Once the folder is there, the template is read again.
+    assert!(found.manifests.contains(&root.join("nowhere")));
 }

@@ -167,6 +167,10 @@ impl Reader<'_, '_> {
             let name = layer.as_text().unwrap_or_default();
             match self.context.layers.get(name.as_ref()) {
                 Some(known) => plan.layers.push(known.clone()),
+                None if self.context.faulty_layers.contains(name.as_ref()) => {
+                    let problem = format!("its layer {name} cannot be read");
+                    return Err(self.context.report.error(layer.line, &problem));
+                }
                 None => self.context.report.warn(
                     layer.line,
                     format!(
