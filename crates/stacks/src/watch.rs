@@ -159,6 +159,19 @@ impl Watch {
         (!functions.is_empty()).then_some(Relevant::Functions(functions))
     }
 
+    /// Whether a change of this path is one of a function, by its place in the project's list, or
+    /// of what says what all functions are.
+    pub fn concerns(&self, path: &Path, function: usize) -> bool {
+        if self.manifests.iter().any(|file| file == path) || path == self.folder {
+            return true;
+        }
+        let mut own = self.sources.iter().filter(|it| it.function == function);
+        own.any(|source| {
+            path.starts_with(&source.folder)
+                && (source.is_deciding(path) || source.takes(path, false))
+        })
+    }
+
     /// A folder appears beside the functions, or an entry file in such a folder.
     fn may_add_function(&self, path: &Path) -> bool {
         let Some(parent) = path.parent().filter(|_| self.grows) else {

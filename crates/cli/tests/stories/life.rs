@@ -150,3 +150,45 @@ fn a_slow_build_holds_back_no_other_function() {
         assert_eq!(get(&node.url(id)).send().text(), "built");
     }
 }
+
+#[test]
+fn a_save_repeats_no_warning_and_no_build_of_another_function() {
+    let app = "def handler(e, c): return 'old'\n";
+    let project = Project::new(&[
+        ("serverless.yml", ""),
+        ("f/app.py", app),
+        ("g/app.py", app),
+        ("h/index.mjs", "export const handler = async () => 1;\n"),
+        ("h/package.json", "no JSON"),
+    ]);
+    let node = TestNode::start(project.path(), true);
+    let broken = |from: usize| {
+        let events = node.events().split_off(from);
+        let broken = events.into_iter().filter_map(|event| match event {
+            Event::Broken { function, .. } => Some(function),
+            Event::Warning { text, .. } => Some(text),
+            _ => None,
+        });
+        broken.collect::<Vec<_>>()
+    };
+    let first = broken(0);
+    assert!(
+        first.iter().any(|it| it.contains("serverless.yml")) && first.iter().any(|it| it == "h"),
+        "{first:?}"
+    );
+    let before = node.events().len();
+    project.write("f/app.py", &app.replace("old", "new"));
+    node.wait_from(before, |event| {
+        matches!(event, Event::Deployed { function, .. } if function == "f").then_some(())
+    });
+    // The next save begins once the one before is dealt with.
+    project.write("g/app.py", &app.replace("old", "new"));
+    node.wait_from(before, |event| {
+        matches!(event, Event::Deployed { function, .. } if function == "g").then_some(())
+    });
+    assert_eq!(broken(before), Vec::<String>::new());
+    project.write("h/package.json", "{}");
+    node.wait_from(before, |event| {
+        matches!(event, Event::Deployed { function, .. } if function == "h").then_some(())
+    });
+}

@@ -1,11 +1,11 @@
 //! The loop of a development session: read, build, deploy, wait for a change, again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use model::{FunctionId, Network, Principal, arn};
+use model::{FunctionId, FunctionName, Network, Principal, arn};
 use stacks::{FunctionPlan, Project, Relevant};
 use store::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -74,6 +74,8 @@ impl Session {
             began,
             clock,
             deployed: HashMap::new(),
+            broken: HashSet::new(),
+            warned: HashSet::new(),
             owned,
         };
         let stopped = Arc::clone(&stop);
@@ -122,6 +124,10 @@ struct Dev {
     began: Duration,
     /// Functions of this session, each with the task that carries its log.
     deployed: HashMap<FunctionId, JoinHandle<()>>,
+    /// Functions that could not be deployed as they are.
+    broken: HashSet<FunctionName>,
+    /// What the last read of the project warned of.
+    warned: HashSet<String>,
     owned: Owned,
 }
 
@@ -164,7 +170,7 @@ impl Dev {
                 }
             };
             let began = self.clock.monotonic();
-            match what_changed(&project, changed) {
+            match what_changed(&project, &changed) {
                 Change::Functions(functions) => self.deploy(&project, &functions, began).await,
                 Change::Project => match read(&self.node, &self.options).await {
                     Ok(read) => {
@@ -172,8 +178,8 @@ impl Dev {
                         watch = self.watch_on(watch, &project).await;
                         self.show_warnings(&project).await;
                         self.remove_strangers(&project).await;
-                        let all: Vec<usize> = (0..project.functions.len()).collect();
-                        self.deploy(&project, &all, began).await;
+                        let functions = self.worth_deploying(&project, &changed);
+                        self.deploy(&project, &functions, began).await;
                     }
                     Err(error) => {
                         self.warn(None, format!("{error}; what is deployed goes on"))
@@ -225,6 +231,21 @@ impl Dev {
         }
     }
 
+    /// All functions but those that would only fail again.
+    fn worth_deploying(&self, project: &Project, changed: &Changed) -> Vec<usize> {
+        let concerns = |function: usize| match changed {
+            Changed::Anything => true,
+            Changed::Paths(paths) => paths
+                .iter()
+                .any(|path| project.watch.concerns(path, function)),
+        };
+        let functions = project.functions.iter().enumerate();
+        functions
+            .filter(|(place, plan)| !self.broken.contains(&plan.name) || concerns(*place))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
     async fn deploy(&mut self, project: &Project, functions: &[usize], began: Duration) {
         let network = if self.options.outside_network {
             Network::Outside
@@ -241,10 +262,14 @@ impl Dev {
                 Ok(done) => self.keep(done).await,
                 Err(failed) => Err(failed),
             };
+            self.broken.remove(&plan.name);
             match done {
                 Ok(Some(done)) => self.show_deployed(plan, done, began).await,
                 Ok(None) => {}
-                Err(failed) => self.show_broken(plan, &failed).await,
+                Err(failed) => {
+                    self.broken.insert(plan.name.clone());
+                    self.show_broken(plan, &failed).await;
+                }
             }
         }
     }
@@ -321,9 +346,14 @@ impl Dev {
         Ok(())
     }
 
-    async fn show_warnings(&self, project: &Project) {
+    /// Those that were not there at the last read.
+    async fn show_warnings(&mut self, project: &Project) {
+        let warnings: HashSet<String> = project.warnings.iter().cloned().collect();
+        let before = std::mem::replace(&mut self.warned, warnings);
         for warning in &project.warnings {
-            self.warn(None, warning.clone()).await;
+            if !before.contains(warning) {
+                self.warn(None, warning.clone()).await;
+            }
         }
     }
 
@@ -347,13 +377,13 @@ enum Change {
     Functions(Vec<usize>),
 }
 
-fn what_changed(project: &Project, changed: Changed) -> Change {
+fn what_changed(project: &Project, changed: &Changed) -> Change {
     let Changed::Paths(paths) = changed else {
         return Change::Project;
     };
     let mut functions = BTreeSet::new();
     for path in paths {
-        match project.watch.relevant(&path) {
+        match project.watch.relevant(path) {
             Some(Relevant::Project) => return Change::Project,
             Some(Relevant::Functions(indexes)) => functions.extend(indexes),
             None => {}

@@ -288,6 +288,23 @@ fn changes_are_told_apart_by_whom_they_concern() {
 }
 
 #[test]
+fn a_change_concerns_its_own_function_or_all() {
+    let (_temporary, root) = folder(&[("a/app.py", PY), ("b/index.mjs", JS)]);
+    let watch = read(&root, &options()).unwrap().watch;
+    let check = |path: &str, expected: [bool; 2]| {
+        let path = root.join(path);
+        let concerned = [0, 1].map(|function| watch.concerns(&path, function));
+        assert_eq!(concerned, expected, "{path:?}");
+    };
+    check("a/app.py", [true, false]);
+    check("b/lib.mjs", [false, true]);
+    check("b/.env", [false, true]);
+    check("b/node_modules/x.js", [false, false]);
+    check(".env", [true, true]);
+    check("c/app.py", [false, false]);
+}
+
+#[test]
 fn changes_outside_of_a_source_that_is_built_from_them() {
     let template = r#"
 Resources:
