@@ -67,6 +67,9 @@ pub enum Error {
     /// Sandboxes cannot be made.
     #[error("start the spawner of sandboxes: {0}")]
     Spawner(String),
+    /// The spawner has ended by itself, and all instances with it.
+    #[error("make sandboxes: the spawner that makes them was killed or has failed")]
+    SpawnerEnded,
 }
 
 /// A running node.
@@ -195,12 +198,18 @@ impl Node {
         self.endpoint.clear();
     }
 
-    /// Resolves when the store has failed, and with it every promise to keep something: the node is
-    /// then to be stopped and its process to end, as only a fresh look at the disk tells what is
-    /// on it.
+    /// Resolves when the store has failed, and with it every promise to keep something, or when
+    /// nothing can be run any more: the node is then to be stopped and its process to end. Only a
+    /// fresh look at the disk tells what is on it, and only a process without threads can start
+    /// the spawner.
     pub fn broken(&self) -> impl Future<Output = Error> + Send + use<> {
-        let broken = self.store.broken();
-        async move { Error::Store(broken.await) }
+        let (broken, ended) = (self.store.broken(), self.spawner.ended());
+        async move {
+            tokio::select! {
+                error = broken => Error::Store(error),
+                () = ended => Error::SpawnerEnded,
+            }
+        }
     }
 
     /// Where clients reach it: `http://127.0.0.1:PORT`.

@@ -239,8 +239,16 @@ impl Spawner {
     pub async fn shutdown(&self) {
         let link = &self.shared.link;
         let _ = link.send(&Request::Shutdown, &[]).await;
-        let mut ended = link.ended.subscribe();
-        let _ = ended.wait_for(|ended| *ended).await;
+        self.ended().await;
+    }
+
+    /// Resolves when the helper has ended, asked to or not, and nothing of it is left.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.shared.link.ended.subscribe();
+        async move {
+            // An error says that the spawner was dropped, which ends it.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
     }
 }
 

@@ -36,9 +36,7 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
     let broken = loop {
         tokio::select! {
             () = &mut stop => break None,
-            error = &mut failed => break Some(anyhow!(
-                "the store failed, and nothing more would be kept: {error}; look after the disk, then run it again"
-            )),
+            error = &mut failed => break Some(broken_words(&error)),
             event = events.recv() => match event {
                 Some(event) => screen.show(&event),
                 None => break Some(anyhow!("the session ended by itself; run it again with DAYFLY_LOG=info to see why")),
@@ -63,6 +61,17 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
         _ = ended => {}
     }
     broken.map_or(Ok(()), |error| Err(Failure::new(Code::Platform, error)))
+}
+
+fn broken_words(error: &node::Error) -> anyhow::Error {
+    match error {
+        node::Error::SpawnerEnded => anyhow!(
+            "nothing more could be run: {error}; see whether the host was out of memory, then run it again"
+        ),
+        error => anyhow!(
+            "the store failed, and nothing more would be kept: {error}; look after the disk, then run it again"
+        ),
+    }
 }
 
 fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {

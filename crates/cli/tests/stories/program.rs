@@ -281,6 +281,34 @@ fn a_store_that_fails_ends_the_daemon_with_words() {
     gone(marker);
 }
 
+#[test]
+fn a_spawner_that_is_killed_ends_the_daemon_with_words() {
+    let marker = "dayfly-story-spawner";
+    let project = marked(marker);
+    let dev = Dev::start_with(project.path(), Stdio::piped());
+    let daemon = dev.child.id();
+    let children = format!("/proc/{daemon}/task");
+    let children = std::fs::read_dir(children).expect("its threads").flatten();
+    let children =
+        children.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children = children.collect::<Vec<_>>().join(" ");
+    let spawner = children.split_whitespace().find(|child| {
+        let words = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains("__spawner")
+    });
+    let killed = Command::new("kill")
+        .args(["-s", "KILL", spawner.expect("a spawner")])
+        .status();
+    assert!(killed.expect("kill runs").success());
+    let (status, words) = dev.end();
+    assert_eq!(status.code(), Some(70), "{words}");
+    assert!(
+        words.contains("the spawner") && words.contains("run it again"),
+        "{words}"
+    );
+    gone(marker);
+}
+
 /// Takes away what events are written to.
 fn damage(file: &Path) {
     let script = "import sqlite3, sys\nsqlite3.connect(sys.argv[1]).execute('DROP TABLE bodies')\n";
