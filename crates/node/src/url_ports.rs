@@ -7,13 +7,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use engine::Engine;
 use engine::verb::FunctionView;
-use model::{AccountId, FunctionId};
+use model::{AccountId, FunctionId, UrlConfig};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::front::Serve;
-use crate::stop::Stopping;
+use crate::stop::{Stop, Stopping};
 
 /// How many ports above the node's own are tried for a new URL before the system chooses one.
 const PORTS_TRIED: u16 = 400;
@@ -35,21 +35,32 @@ struct Shared {
     first: u16,
     server: Serve,
     table: PortTable,
-    open: Mutex<HashMap<FunctionId, Open>>,
+    ports: Mutex<Ports>,
     stopping: Stopping,
+}
+
+#[derive(Debug, Default)]
+struct Ports {
+    open: HashMap<FunctionId, Open>,
+    /// Those whose URL is gone and whose last requests are still answered, for as long as the
+    /// server grants them; ended with this at the latest.
+    closing: JoinSet<()>,
 }
 
 #[derive(Debug)]
 struct Open {
     port: u16,
     url_id: String,
-    /// Ends with the listener; ended with this at the latest.
-    serving: JoinHandle<()>,
+    close: Stop,
+    /// The one task of the listener; ended with this at the latest.
+    serving: JoinSet<()>,
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.serving.abort();
+impl Open {
+    /// Resolves when its requests in flight have ended.
+    async fn ended(mut self) {
+        // One that panicked has ended, too.
+        while self.serving.join_next().await.is_some() {}
     }
 }
 
@@ -69,7 +80,7 @@ impl UrlPorts {
             first: main.port().saturating_add(1),
             server,
             table,
-            open: Mutex::new(HashMap::new()),
+            ports: Mutex::default(),
             stopping,
         };
         Self {
@@ -77,10 +88,13 @@ impl UrlPorts {
         }
     }
 
-    /// Opens ports for URLs that have none and closes those whose URL is gone. What cannot be
+    /// Opens ports for URLs that have none and closes those whose URL is gone, where requests in
+    /// flight may still end. What cannot be
     /// opened is answered, with the reason. Once the node stops, nothing is opened any more.
     pub(crate) async fn reconcile(&self) -> Vec<(FunctionId, String)> {
-        let mut open = self.shared.open.lock().await;
+        let mut ports = self.shared.ports.lock().await;
+        let Ports { open, closing } = &mut *ports;
+        while closing.try_join_next().is_some() {}
         if self.shared.stopping.is_given() {
             return Vec::new();
         }
@@ -90,12 +104,14 @@ impl UrlPorts {
             .filter(|view| view.url.is_some())
             .map(|view| (&view.id, view))
             .collect();
-        open.retain(|id, entry| {
-            wanted
-                .get(id)
-                .and_then(|view| view.url.as_ref())
-                .is_some_and(|url| url.url_id == entry.url_id)
+        let gone = open.extract_if(|id, entry| {
+            let url = wanted.get(id).and_then(|view| view.url.as_ref());
+            url.is_none_or(|url| url.url_id != entry.url_id)
         });
+        for (_, entry) in gone {
+            entry.close.give();
+            closing.spawn(entry.ended());
+        }
         let mut taken: HashSet<u16> = functions
             .iter()
             .filter_map(|view| view.url.as_ref()?.port)
@@ -105,14 +121,9 @@ impl UrlPorts {
             let Some(url) = view.url.as_ref().filter(|_| !open.contains_key(&view.id)) else {
                 continue;
             };
-            match self.open(view, url.port, &taken).await {
-                Ok((port, serving)) => {
-                    taken.insert(port);
-                    let entry = Open {
-                        port,
-                        url_id: url.url_id.clone(),
-                        serving,
-                    };
+            match self.open(view, url, &taken).await {
+                Ok(entry) => {
+                    taken.insert(entry.port);
                     open.insert(view.id.clone(), entry);
                 }
                 Err(error) => problems.push((view.id.clone(), error.to_string())),
@@ -129,21 +140,34 @@ impl UrlPorts {
     async fn open(
         &self,
         view: &FunctionView,
-        known: Option<u16>,
+        url: &UrlConfig,
         taken: &HashSet<u16>,
-    ) -> std::io::Result<(u16, JoinHandle<()>)> {
-        let listener = self.bind(known, taken).await?;
+    ) -> std::io::Result<Open> {
+        let listener = self.bind(url.port, taken).await?;
         let port = listener.local_addr()?.port();
-        if known != Some(port) {
+        if url.port != Some(port) {
             let kept = self.shared.engine.set_url_port(&view.id, port).await;
             kept.map_err(|error| std::io::Error::other(error.to_string()))?;
         }
         let server = self.shared.server.clone();
-        let stopping = self.shared.stopping.clone();
-        let serving = tokio::spawn(async move {
-            server.run(listener, stopping.given()).await;
+        let close = Stop::new();
+        let (stopping, closing) = (self.shared.stopping.clone(), close.stopping());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let either = async {
+                tokio::select! {
+                    () = stopping.given() => {}
+                    () = closing.given() => {}
+                }
+            };
+            server.run(listener, either).await;
         });
-        Ok((port, serving))
+        Ok(Open {
+            port,
+            url_id: url.url_id.clone(),
+            close,
+            serving,
+        })
     }
 
     /// The port it had, else the first after the node's own that nobody has, else any.
@@ -172,11 +196,11 @@ impl UrlPorts {
     /// it cuts them off.
     pub(crate) async fn ended(&self) {
         self.shared.stopping.clone().given().await;
-        let open = std::mem::take(&mut *self.shared.open.lock().await);
-        for mut entry in open.into_values() {
-            // One that panicked has ended, too.
-            let _ = (&mut entry.serving).await;
+        let mut ports = std::mem::take(&mut *self.shared.ports.lock().await);
+        for entry in ports.open.into_values() {
+            entry.ended().await;
         }
+        while ports.closing.join_next().await.is_some() {}
     }
 }
 

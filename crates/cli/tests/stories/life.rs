@@ -2,7 +2,7 @@
 
 use node::dev::Event;
 
-use crate::http::get;
+use crate::http::{get, request};
 use crate::project::Project;
 use crate::test_node::TestNode;
 
@@ -36,6 +36,23 @@ fn a_saved_file_is_deployed_and_busy_instances_finish_on_the_old_code() {
         matches!(event, Event::Deployed { again: true, .. }).then_some(())
     });
     assert_eq!(get(&url).send().text(), "new");
+    assert_eq!(busy.join().expect("an answer"), "old");
+}
+
+#[test]
+fn a_function_that_is_removed_still_answers_what_it_was_asked() {
+    let project = Project::new(&[("slow/app.py", SLOW)]);
+    let node = TestNode::with(&project);
+    let url = node.url("slow");
+    let busy_url = format!("{url}?sleep=2");
+    let busy = std::thread::spawn(move || get(&busy_url).send().text());
+    node.wait(|event| {
+        matches!(event, Event::Log { text, .. } if text.starts_with("START RequestId"))
+            .then_some(())
+    });
+    let function = format!("{}/_dayfly/v1/functions/slow", node.origin);
+    let removed = request("DELETE", &function).send();
+    assert!((200..300).contains(&removed.status), "{}", removed.text());
     assert_eq!(busy.join().expect("an answer"), "old");
 }
 

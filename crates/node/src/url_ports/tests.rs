@@ -36,7 +36,7 @@ async fn a_url_is_open_until_the_node_stops_and_none_is_opened_after_that() {
     urls.ended().await;
     assert!(connect().await.is_err());
     assert_eq!(urls.reconcile().await, Vec::new());
-    assert!(urls.shared.open.lock().await.is_empty());
+    assert!(urls.shared.ports.lock().await.open.is_empty());
 }
 
 #[tokio::test]
