@@ -13,14 +13,16 @@ mod metrics;
 mod view;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use engine::Engine;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
-use model::{AccountId, FunctionRef, Principal, Region};
+use model::{AccountId, FunctionRef, Principal, Region, UrlConfig};
 use serde::Serialize;
 use store::Clock;
 
@@ -43,6 +45,20 @@ pub struct Settings {
     pub region: Region,
     /// Where clients reach the node, such as `http://127.0.0.1:4566`.
     pub endpoint: String,
+    /// Function URLs, by their ids, whose own port was taken: the one that they have until the node
+    /// ends.
+    pub moved_urls: Arc<ArcSwap<HashMap<String, u16>>>,
+}
+
+impl Settings {
+    /// Where a function URL answers on this host.
+    fn port_of(&self, url: &UrlConfig) -> Option<u16> {
+        self.moved_urls
+            .load()
+            .get(&url.url_id)
+            .copied()
+            .or(url.port)
+    }
 }
 
 /// The door.
@@ -147,7 +163,7 @@ impl Api {
             let functions = api.engine.list(&api.settings.account, None);
             let shown = functions.iter().map(|function| {
                 let instances = instances.get(&function.id).map_or(&[][..], Vec::as_slice);
-                view::function(function, instances, &api.settings.endpoint)
+                view::function(function, instances, &api.settings)
             });
             shown.collect()
         })
@@ -158,7 +174,7 @@ impl Api {
         let function = self.engine.find(target)?;
         let shown = self.blocking(move |api| {
             let instances = api.engine.instances(&function.id);
-            view::function(&function, &instances, &api.settings.endpoint)
+            view::function(&function, &instances, &api.settings)
         });
         Ok(shown.await)
     }

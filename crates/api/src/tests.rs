@@ -19,6 +19,7 @@ fn api(fixture: &Fixture) -> Api {
         account: "000000000000".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
         endpoint: "http://127.0.0.1:4566".into(),
+        moved_urls: Arc::default(),
     };
     Api::new(fixture.engine.clone(), fixture.clock.clone(), settings)
 }

@@ -5,18 +5,18 @@ use engine::verb::FunctionView;
 use http::Uri;
 use model::{FunctionId, UrlConfig};
 
-use crate::wire;
+use crate::{Settings, wire};
 
 pub(crate) fn function(
     function: &FunctionView,
     instances: &[InstanceView],
-    endpoint: &str,
+    settings: &Settings,
 ) -> wire::Function {
     let config = &function.config;
     let (url, host_url) = match &function.url {
         Some(url) => (
-            port_url(url, endpoint),
-            host_url(&function.id, url, endpoint),
+            port_url(url, settings),
+            host_url(&function.id, url, &settings.endpoint),
         ),
         None => (None, None),
     };
@@ -67,9 +67,13 @@ pub(crate) fn instance(function: &FunctionId, instance: &InstanceView) -> wire::
 }
 
 /// At the URL's own port, on the host that the endpoint is on.
-fn port_url(url: &UrlConfig, endpoint: &str) -> Option<String> {
-    let uri: Uri = endpoint.parse().ok()?;
-    Some(format!("http://{}:{}/", uri.host()?, url.port?))
+fn port_url(url: &UrlConfig, settings: &Settings) -> Option<String> {
+    let uri: Uri = settings.endpoint.parse().ok()?;
+    Some(format!(
+        "http://{}:{}/",
+        uri.host()?,
+        settings.port_of(url)?
+    ))
 }
 
 /// By its host name on the endpoint's port. Browsers and most resolvers take every name below

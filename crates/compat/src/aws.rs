@@ -6,12 +6,14 @@ mod sts;
 mod text;
 mod unserved;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use engine::Engine;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
-use model::{AccountId, InvocationId, Region};
+use model::{AccountId, InvocationId, Region, UrlConfig};
 use store::Clock;
 
 use crate::Body;
@@ -28,6 +30,20 @@ pub struct Settings {
     pub account_concurrency: u32,
     /// Where clients reach the node, such as `http://127.0.0.1:4566`.
     pub endpoint: String,
+    /// Function URLs, by their ids, whose own port was taken: the one that they have until the node
+    /// ends.
+    pub moved_urls: Arc<ArcSwap<HashMap<String, u16>>>,
+}
+
+impl Settings {
+    /// Where a function URL answers on this host.
+    fn port_of(&self, url: &UrlConfig) -> Option<u16> {
+        self.moved_urls
+            .load()
+            .get(&url.url_id)
+            .copied()
+            .or(url.port)
+    }
 }
 
 /// The door.

@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::config::Config;
 use crate::front::{Front, Serve, Service};
 use crate::stop::Stop;
-use crate::url_ports::{PortTable, UrlPorts};
+use crate::url_ports::{MovedUrls, PortTable, UrlPorts};
 
 /// How long busy instances may go on when the node stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -121,7 +121,9 @@ impl Node {
         )
         .await?;
         let ports = Arc::new(ArcSwap::from_pointee(std::collections::HashMap::new()));
-        let front = Arc::new(front(&config, &engine, &clock, address, Arc::clone(&ports)));
+        let moved = MovedUrls::default();
+        let doors = (Arc::clone(&ports), Arc::clone(&moved));
+        let front = Arc::new(front(&config, &engine, &clock, address, doors));
         let service: Service = Box::new(move |request| {
             let front = Arc::clone(&front);
             Box::pin(async move { front.answer(request).await })
@@ -134,7 +136,7 @@ impl Node {
             config.account.clone(),
             address,
             server.clone(),
-            ports,
+            (ports, moved),
             stop.stopping(),
         );
         let node = Self {
@@ -270,8 +272,9 @@ impl Node {
         let Some(url) = &view.url else {
             return (None, None);
         };
-        let by_port = url
-            .port
+        let by_port = self
+            .urls
+            .port_of(url)
             .map(|port| format!("http://{}:{port}/", self.address.ip()));
         let host = format!("{}.lambda-url.{}.localhost", url.url_id, id.region);
         (
@@ -400,7 +403,7 @@ fn front(
     engine: &Engine,
     clock: &Arc<dyn Clock>,
     address: SocketAddr,
-    ports: PortTable,
+    (ports, moved_urls): (PortTable, MovedUrls),
 ) -> Front {
     let endpoint = format!("http://{address}");
     let api = api::Settings {
@@ -408,12 +411,14 @@ fn front(
         account: config.account.clone(),
         region: config.region.clone(),
         endpoint: endpoint.clone(),
+        moved_urls: Arc::clone(&moved_urls),
     };
     let aws = compat::aws::Settings {
         account: config.account.clone(),
         region: config.region.clone(),
         account_concurrency: config.account_concurrency,
         endpoint,
+        moved_urls,
     };
     Front {
         urls: gateway::url::FunctionUrls::new(engine.clone(), Arc::clone(clock)),

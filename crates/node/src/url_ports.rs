@@ -21,6 +21,9 @@ const PORTS_TRIED: u16 = 400;
 /// Which URL each port stands for. Read by every request, changed by every deployment.
 pub(crate) type PortTable = Arc<ArcSwap<HashMap<u16, String>>>;
 
+/// The ports of those URLs, by their ids, whose own is taken. They keep their own for the next time.
+pub(crate) type MovedUrls = Arc<ArcSwap<HashMap<String, u16>>>;
+
 /// The listeners of the function URLs. A handle.
 #[derive(Debug, Clone)]
 pub(crate) struct UrlPorts {
@@ -35,6 +38,7 @@ struct Shared {
     first: u16,
     server: Serve,
     table: PortTable,
+    moved: MovedUrls,
     ports: Mutex<Ports>,
     stopping: Stopping,
 }
@@ -70,7 +74,7 @@ impl UrlPorts {
         account: AccountId,
         main: SocketAddr,
         server: Serve,
-        table: PortTable,
+        (table, moved): (PortTable, MovedUrls),
         stopping: Stopping,
     ) -> Self {
         let shared = Shared {
@@ -80,6 +84,7 @@ impl UrlPorts {
             first: main.port().saturating_add(1),
             server,
             table,
+            moved,
             ports: Mutex::default(),
             stopping,
         };
@@ -124,6 +129,13 @@ impl UrlPorts {
             match self.open(view, url, &taken).await {
                 Ok(entry) => {
                     taken.insert(entry.port);
+                    if let Some(own) = url.port.filter(|own| *own != entry.port) {
+                        let text = format!(
+                            "port {own} is taken; its URL is at port {} for this run",
+                            entry.port
+                        );
+                        problems.push((view.id.clone(), text));
+                    }
                     open.insert(view.id.clone(), entry);
                 }
                 Err(error) => problems.push((view.id.clone(), error.to_string())),
@@ -134,6 +146,12 @@ impl UrlPorts {
             .map(|entry| (entry.port, entry.url_id.clone()))
             .collect();
         self.shared.table.store(Arc::new(table));
+        let moved = functions.iter().filter_map(|view| {
+            let url = view.url.as_ref()?;
+            let port = open.get(&view.id)?.port;
+            (url.port.is_some_and(|own| own != port)).then(|| (url.url_id.clone(), port))
+        });
+        self.shared.moved.store(Arc::new(moved.collect()));
         problems
     }
 
@@ -145,7 +163,7 @@ impl UrlPorts {
     ) -> std::io::Result<Open> {
         let listener = self.bind(url.port, taken).await?;
         let port = listener.local_addr()?.port();
-        if url.port != Some(port) {
+        if url.port.is_none() {
             let kept = self.shared.engine.set_url_port(&view.id, port).await;
             kept.map_err(|error| std::io::Error::other(error.to_string()))?;
         }
@@ -170,6 +188,12 @@ impl UrlPorts {
         })
     }
 
+    /// Where a URL answers now.
+    pub(crate) fn port_of(&self, url: &UrlConfig) -> Option<u16> {
+        let moved = self.shared.moved.load();
+        moved.get(&url.url_id).copied().or(url.port)
+    }
+
     /// The port it had, else the first after the node's own that nobody has, else any.
     async fn bind(&self, known: Option<u16>, taken: &HashSet<u16>) -> std::io::Result<TcpListener> {
         let last = self.shared.first.saturating_add(PORTS_TRIED);
@@ -187,7 +211,7 @@ impl UrlPorts {
         let mut catalog = self.shared.engine.watch();
         while catalog.changed().await.is_ok() {
             for (function, problem) in self.reconcile().await {
-                tracing::warn!(%problem, function = %function.name, "no port for a function URL");
+                tracing::warn!(%problem, function = %function.name, "the port of a function URL");
             }
         }
     }

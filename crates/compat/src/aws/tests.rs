@@ -19,6 +19,7 @@ fn door(fixture: &Fixture) -> Aws {
         region: "us-east-1".parse().unwrap(),
         account_concurrency: 1000,
         endpoint: "http://127.0.0.1:4566".into(),
+        moved_urls: Arc::default(),
     };
     Aws::new(fixture.engine.clone(), fixture.clock.clone(), settings)
 }

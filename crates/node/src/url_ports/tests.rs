@@ -16,7 +16,7 @@ fn ports(fixture: &Fixture, stop: &Stop) -> UrlPorts {
         "000000000000".parse().unwrap(),
         SocketAddr::from(([127, 0, 0, 1], 4566)),
         server,
-        PortTable::default(),
+        Default::default(),
         stop.stopping(),
     )
 }
@@ -53,4 +53,34 @@ async fn each_url_keeps_a_port_of_its_own() {
     let urls = ports(&fixture, &stop);
     urls.reconcile().await;
     assert_eq!(*urls.shared.table.load_full(), *first);
+}
+
+#[tokio::test]
+async fn a_url_whose_port_is_taken_has_another_until_the_node_ends() {
+    let fixture = Fixture::new(echo).await;
+    fixture.deploy(fixture.deployment()).await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = taken.local_addr().unwrap().port();
+    let hello = crate::fixture::hello();
+    fixture.engine.set_url_port(&hello, own).await.unwrap();
+    let url = || {
+        let view = fixture.engine.find(&hello.unqualified()).unwrap();
+        view.url.clone().unwrap()
+    };
+    let stop = Stop::new();
+    let urls = ports(&fixture, &stop);
+    let told = urls.reconcile().await;
+    let now = urls.port_of(&url()).unwrap();
+    assert_ne!(now, own);
+    let text = format!("port {own} is taken; its URL is at port {now} for this run");
+    assert_eq!(told, [(hello.clone(), text)]);
+    assert_eq!(urls.reconcile().await, Vec::new());
+    assert_eq!(url().port, Some(own));
+    stop.give();
+    urls.ended().await;
+    drop(taken);
+    let stop = Stop::new();
+    let urls = ports(&fixture, &stop);
+    assert_eq!(urls.reconcile().await, Vec::new());
+    assert_eq!(urls.port_of(&url()), Some(own));
 }

@@ -11,6 +11,8 @@ use model::{AliasName, Cors, FunctionRef, LogFormat, UrlConfig, VersionId};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::aws::Settings;
+
 /// `FunctionConfiguration`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -277,11 +279,10 @@ impl From<&Cors> for UrlCors {
     }
 }
 
-/// `endpoint` is where clients reach the node.
-pub(super) fn url(function: &FunctionView, url: &UrlConfig, endpoint: &str) -> Url {
-    let endpoint: http::Uri = endpoint.parse().unwrap_or_default();
+pub(super) fn url(function: &FunctionView, url: &UrlConfig, settings: &Settings) -> Url {
+    let endpoint: http::Uri = settings.endpoint.parse().unwrap_or_default();
     let host = endpoint.host().unwrap_or("127.0.0.1");
-    let function_url = match url.port {
+    let function_url = match settings.port_of(url) {
         Some(port) => format!("http://{host}:{port}/"),
         None => format!(
             "http://{}.lambda-url.{}.localhost:{}/",

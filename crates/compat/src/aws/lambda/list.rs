@@ -153,7 +153,7 @@ impl Aws {
         let page = Page::of(ask, PAGE)?;
         let function = self.found(ask, &ask.whole()?)?;
         let urls = function.url.iter();
-        let shown = urls.map(|url| configuration::url(&function, url, &self.settings.endpoint));
+        let shown = urls.map(|url| configuration::url(&function, url, &self.settings));
         page.answer("FunctionUrlConfigs", shown.collect())
     }
 }

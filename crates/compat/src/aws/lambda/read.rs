@@ -71,7 +71,7 @@ impl Aws {
         };
         json(
             StatusCode::OK,
-            &configuration::url(&function, url, &self.settings.endpoint),
+            &configuration::url(&function, url, &self.settings),
         )
     }
 
