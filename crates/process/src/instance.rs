@@ -82,6 +82,8 @@ struct Shared {
     control: Option<UnixStream>,
     /// Whether an invocation is in flight.
     busy: AtomicBool,
+    /// Whether the platform has ended it.
+    ended: AtomicBool,
     /// Whether it is frozen; held while that changes.
     frozen: Mutex<bool>,
     /// Turns true once, when it is no longer alive.
@@ -146,6 +148,8 @@ enum Verdict {
     Reply(Reply),
     TimedOut,
     Exited(Exit),
+    /// The platform ended it.
+    Ended,
     /// It broke the protocol; the log says how.
     Hostile(String),
 }
@@ -239,7 +243,13 @@ impl Shared {
         };
         match replied {
             Ok(reply) => Verdict::Reply(reply),
-            Err(Lost::Closed) => Verdict::Exited(self.exit().await),
+            Err(Lost::Closed) => {
+                let exit = self.exit().await;
+                if self.ended.load(Ordering::Acquire) {
+                    return Verdict::Ended;
+                }
+                Verdict::Exited(exit)
+            }
             Err(hostile) => Verdict::Hostile(hostile.to_string()),
         }
     }
@@ -317,6 +327,11 @@ impl Shared {
                 };
                 let line = report::exited(id, &words::exit_reason(exit));
                 (end, words::exited(id, exit), fatal(exit), Some(line))
+            }
+            Verdict::Ended => {
+                let line = report::exited(id, words::ENDED_BY_US);
+                let status = fatal(Exit::Unknown);
+                (End::Crashed, words::ended_by_us(id), status, Some(line))
             }
             Verdict::Hostile(how) => {
                 let line = format!("RequestId: {id} Error: {how}; the instance was ended");
@@ -483,6 +498,7 @@ impl Instance for LambdaInstance {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.shared.ended.store(true, Ordering::Release);
             self.shared.kill().await;
             self.shared.output.drain();
         })

@@ -177,8 +177,9 @@ impl Logs {
         Ok(removed)
     }
 
-    /// Resolves when everything appended before the call is in its file.
-    async fn flush(&self) {
+    /// Resolves when everything appended before the call is in its file and told to those who
+    /// follow.
+    pub async fn flush(&self) {
         let (answer, answered) = oneshot::channel();
         self.queue.flush(answer);
         // An error means that the writer has ended, and with it everything was written.

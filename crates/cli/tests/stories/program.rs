@@ -209,6 +209,43 @@ fn a_second_ctrl_c_waits_for_nothing_and_leaves_nothing() {
     assert!(!busy.wait().expect("an end").success());
 }
 
+#[test]
+fn the_last_words_of_a_function_that_is_ended_are_shown() {
+    let project = marked("dayfly-story-last-words");
+    project.write(
+        "f/app.py",
+        "import time\ndef handler(e, c):\n  print('began', flush=True)\n  time.sleep(600)\n",
+    );
+    project.write(
+        "template.yaml",
+        &template(1).replace("Handler:", "Timeout: 900\n      Handler:"),
+    );
+    let mut dev = Dev::start(project.path());
+    let mut busy = dayfly(&["invoke", "f", "--endpoint", &dev.origin])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    while dev.until("log")["text"] != "began" {}
+    dev.signal("INT");
+    let rest: Vec<String> = dev
+        .lines
+        .by_ref()
+        .map(|line| line.expect("a line"))
+        .collect();
+    let rest = rest.join("\n");
+    for words in [
+        "dayfly ended the instance",
+        "END RequestId",
+        "REPORT RequestId",
+    ] {
+        assert!(rest.contains(words), "{words} in {rest}");
+    }
+    assert!(!rest.contains("signal: killed"), "{rest}");
+    assert!(dev.child.wait().expect("an end").success());
+    assert!(!busy.wait().expect("an end").success());
+}
+
 /// A template of the function `f`, which may run so many times at once.
 fn template(reserved: u32) -> String {
     format!(

@@ -2,23 +2,38 @@
 
 use engine::Engine;
 use model::FunctionId;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Event;
+use crate::stop::Stopping;
 
-/// Follows a function's log until the returned task is aborted.
+/// Follows a function's log until the returned task is aborted, or to the last record that is there
+/// when the sign is given.
 pub(super) fn follow(
     engine: &Engine,
     function: &FunctionId,
     events: mpsc::Sender<Event>,
+    last: Stopping,
 ) -> JoinHandle<()> {
     let name = function.name.to_string();
     let mut entries = engine.logs().follow(&Engine::log_key(function));
     tokio::spawn(async move {
+        let mut given = std::pin::pin!(last.clone().given());
         loop {
-            let event = match entries.recv().await {
+            let entry = if last.is_given() {
+                entries.try_recv().map_err(|error| match error {
+                    TryRecvError::Lagged(lost) => RecvError::Lagged(lost),
+                    TryRecvError::Empty | TryRecvError::Closed => RecvError::Closed,
+                })
+            } else {
+                tokio::select! {
+                    entry = entries.recv() => entry,
+                    () = &mut given => continue,
+                }
+            };
+            let event = match entry {
                 Ok(entry) => Event::Log {
                     function: name.clone(),
                     at_ms: entry.line.at_ms,

@@ -17,6 +17,7 @@ use super::watch::{Changed, Watch};
 use super::{Event, Options, Watching, logs};
 use crate::config::Config;
 use crate::node::{Error as NodeError, Node};
+use crate::stop::{Stop, Stopping};
 
 /// Events that may wait for the screen; the session waits when there are more.
 const EVENTS: usize = 1024;
@@ -37,9 +38,14 @@ pub enum SessionError {
 pub struct Session {
     node: Arc<Node>,
     stop: Arc<Notify>,
-    /// The loop; ends when told to stop.
-    work: JoinHandle<()>,
+    /// The loop; ends when told to stop, and answers those who carry the logs.
+    work: JoinHandle<Followers>,
+    /// That no more is logged: the followers end with what is there.
+    last: Stop,
 }
+
+/// The tasks that carry the logs of functions.
+type Followers = HashMap<FunctionId, JoinHandle<()>>;
 
 impl Session {
     /// Starts a node and begins to deploy the project. What happens is told in the events, which
@@ -67,12 +73,14 @@ impl Session {
         };
         let (events, receiver) = mpsc::channel(EVENTS);
         let stop = Arc::new(Notify::new());
-        let dev = Dev {
+        let last = Stop::new();
+        let mut dev = Dev {
             node: Arc::clone(&node),
             options,
             events,
             began,
             clock,
+            last: last.stopping(),
             deployed: HashMap::new(),
             broken: HashSet::new(),
             warned: HashSet::new(),
@@ -84,8 +92,15 @@ impl Session {
                 () = dev.run(project) => {}
                 () = stopped.notified() => {}
             }
+            std::mem::take(&mut dev.deployed)
         });
-        Ok((Self { node, stop, work }, receiver))
+        let session = Self {
+            node,
+            stop,
+            work,
+            last,
+        };
+        Ok((session, receiver))
     }
 
     /// The node that serves it.
@@ -97,8 +112,14 @@ impl Session {
     pub async fn stop(self) {
         self.stop.notify_one();
         // A loop that panicked has ended, too; its panic was reported where it happened.
-        let _ = self.work.await;
+        let followers = self.work.await.unwrap_or_default();
         self.node.stop().await;
+        // What functions log at their end is told to those who watch.
+        self.node.engine().logs().flush().await;
+        self.last.give();
+        for follower in followers.into_values() {
+            let _ = follower.await;
+        }
     }
 }
 
@@ -123,7 +144,8 @@ struct Dev {
     clock: Arc<dyn Clock>,
     began: Duration,
     /// Functions of this session, each with the task that carries its log.
-    deployed: HashMap<FunctionId, JoinHandle<()>>,
+    deployed: Followers,
+    last: Stopping,
     /// Functions that could not be deployed as they are.
     broken: HashSet<FunctionName>,
     /// What the last read of the project warned of.
@@ -140,7 +162,7 @@ impl Drop for Dev {
 }
 
 impl Dev {
-    async fn run(mut self, mut project: Project) {
+    async fn run(&mut self, mut project: Project) {
         self.tell(Event::Listening {
             origin: self.node.origin(),
             took: self.since(self.began),
@@ -279,7 +301,12 @@ impl Dev {
         self.owned.add(&done.id).await?;
         let first = !self.deployed.contains_key(&done.id);
         if first {
-            let follower = logs::follow(self.node.engine(), &done.id, self.events.clone());
+            let follower = logs::follow(
+                self.node.engine(),
+                &done.id,
+                self.events.clone(),
+                self.last.clone(),
+            );
             self.deployed.insert(done.id.clone(), follower);
         }
         Ok((first || done.deployed.changed).then_some(deploy::Done {

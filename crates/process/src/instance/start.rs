@@ -71,6 +71,7 @@ pub(crate) async fn start(
         patient: parts.patient,
         control,
         busy: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
         frozen: Mutex::new(false),
         gone: watch::Sender::new(false),
         memory: Memory::default(),

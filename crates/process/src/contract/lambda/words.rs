@@ -62,6 +62,17 @@ pub(crate) fn exited(id: &InvocationId, exit: Exit) -> Bytes {
     )
 }
 
+/// Why there is no answer of a function that the platform ended while it ran: it did nothing wrong.
+pub(crate) const ENDED_BY_US: &str = "dayfly ended the instance before the function had answered";
+
+/// What its caller gets.
+pub(crate) fn ended_by_us(id: &InvocationId) -> Bytes {
+    error(
+        "Runtime.ExitError",
+        &format!("RequestId: {id} Error: {ENDED_BY_US}"),
+    )
+}
+
 /// What a caller gets when there is no bootstrap that can be started.
 pub(crate) fn invalid_entrypoint(id: &InvocationId, reason: &str) -> Bytes {
     error(
