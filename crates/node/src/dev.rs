@@ -56,6 +56,8 @@ pub enum Event {
         function: String,
         /// Why, and what to do.
         error: String,
+        /// Where what was deployed before answers, if something was.
+        url: Option<String>,
     },
     /// A function is deployed.
     Deployed {

@@ -159,9 +159,16 @@ impl Screen {
             }
             Event::Warning { function, text } => self.warn(function.as_deref(), text),
             Event::Building { function, line } => self.building(function, line),
-            Event::Broken { function, error } => {
+            Event::Broken {
+                function,
+                error,
+                url,
+            } => {
                 let mark = self.err.paint(Style::Red, "✗");
                 terminal::note(&format!("{mark} {function}: {}", self.err.harmless(error)));
+                if let Some(url) = url {
+                    terminal::note(&format!("  {function} goes on as it was  {url}"));
+                }
             }
             Event::Deployed { .. } => self.deployed(event),
             Event::Removed { function } => terminal::note(&format!("- {function} removed")),
@@ -318,9 +325,11 @@ fn as_json(event: &Event) -> Option<serde_json::Value> {
         Event::Building { function, line } => {
             json!({"event": "building", "function": function, "line": line})
         }
-        Event::Broken { function, error } => {
-            json!({"event": "broken", "function": function, "error": error})
-        }
+        Event::Broken {
+            function,
+            error,
+            url,
+        } => json!({"event": "broken", "function": function, "error": error, "url": url}),
         Event::Deployed {
             function,
             url,

@@ -90,6 +90,26 @@ fn functions_and_their_urls_are_there_again_after_a_restart() {
 }
 
 #[test]
+fn what_can_no_longer_be_built_is_served_as_it_was_after_a_restart() {
+    let app = "export const handler = async () => 'old';\n";
+    let project = Project::new(&[("f/index.mjs", app)]);
+    let data = tempfile::tempdir().expect("a folder");
+    let url = {
+        let node = TestNode::start_in(project.path(), data.path(), false, |_| {});
+        node.url("f")
+    };
+    project.write("f/package.json", "no JSON");
+    let node = TestNode::start_in(project.path(), data.path(), false, |_| {});
+    let told = node.wait(|event| match event {
+        Event::Broken { url, .. } => Some(url.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(url.clone()));
+    assert_eq!(get(&url).send().text(), "old");
+    node.wait(|event| matches!(event, Event::Ready { functions: 1, .. }).then_some(()));
+}
+
+#[test]
 fn a_session_removes_what_its_project_deployed_and_nothing_else() {
     let app = "def handler(e, c): return 'here'\n";
     let (one, two) = (

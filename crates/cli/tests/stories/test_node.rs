@@ -129,7 +129,9 @@ impl TestNode {
             Event::Deployed { function, url, .. } if function == name => {
                 Some(url.clone().expect("it has a URL"))
             }
-            Event::Broken { function, error } if function == name => panic!("{name}: {error}"),
+            Event::Broken {
+                function, error, ..
+            } if function == name => panic!("{name}: {error}"),
             _ => None,
         })
     }

@@ -118,11 +118,7 @@ async fn function(
         layers.push(keep(node, layer).await?);
     }
     let config = plan.config(&built.handler, code, layers, network, node.config().inspect);
-    let id = FunctionId {
-        account: node.config().account.clone(),
-        region: node.config().region.clone(),
-        name: plan.name.clone(),
-    };
+    let id = id(node, plan);
     let deployment = Deployment {
         config,
         url: plan.url.clone(),
@@ -137,6 +133,15 @@ async fn function(
         deployed,
         again: false,
     })
+}
+
+/// Which function a plan is of.
+pub(super) fn id(node: &Node, plan: &FunctionPlan) -> FunctionId {
+    FunctionId {
+        account: node.config().account.clone(),
+        region: node.config().region.clone(),
+        name: plan.name.clone(),
+    }
 }
 
 /// Stores a package as a tree.

@@ -63,6 +63,11 @@ impl Owned {
         strangers.cloned().collect()
     }
 
+    /// Whether this project has deployed a function.
+    pub(super) fn has(&self, id: &FunctionId) -> bool {
+        self.functions.contains(id)
+    }
+
     /// Keeps that this project has deployed a function.
     pub(super) async fn add(&mut self, id: &FunctionId) -> Result<(), Error> {
         if self.functions.contains(id) {

@@ -296,28 +296,50 @@ impl Dev {
         }
     }
 
-    /// Makes a deployed function the session's own. Answers none where nothing changed.
+    /// Makes a deployed function the session's own. Answers none where there is nothing to tell.
     async fn keep(&mut self, done: deploy::Done) -> Result<Option<deploy::Done>, Failed> {
         self.owned.add(&done.id).await?;
-        let first = !self.deployed.contains_key(&done.id);
-        if first {
-            let follower = logs::follow(
-                self.node.engine(),
-                &done.id,
-                self.events.clone(),
-                self.last.clone(),
-            );
-            self.deployed.insert(done.id.clone(), follower);
-        }
-        Ok((first || done.deployed.changed).then_some(deploy::Done {
+        let first = self.follow(&done.id);
+        let news = first || done.deployed.changed || self.broken.contains(&done.id.name);
+        Ok(news.then_some(deploy::Done {
             again: !first,
             ..done
         }))
     }
 
-    async fn show_broken(&self, plan: &FunctionPlan, failed: &Failed) {
+    /// Shows the function's log, and answers whether it was not shown before.
+    fn follow(&mut self, id: &FunctionId) -> bool {
+        let first = !self.deployed.contains_key(id);
+        if first {
+            let (events, last) = (self.events.clone(), self.last.clone());
+            let follower = logs::follow(self.node.engine(), id, events, last);
+            self.deployed.insert(id.clone(), follower);
+        }
+        first
+    }
+
+    async fn show_broken(&mut self, plan: &FunctionPlan, failed: &Failed) {
+        let id = deploy::id(&self.node, plan);
+        let mut url = None;
+        // What an earlier session deployed goes on, too.
+        if self.owned.has(&id) && self.node.engine().find(&id.unqualified()).is_ok() {
+            self.follow(&id);
+            self.open_urls().await;
+            (url, _) = self.node.urls_of(&id);
+        }
         let (function, error) = (plan.name.to_string(), failed.to_string());
-        self.tell(Event::Broken { function, error }).await;
+        self.tell(Event::Broken {
+            function,
+            error,
+            url,
+        })
+        .await;
+    }
+
+    async fn open_urls(&self) {
+        for (id, problem) in self.node.open_urls().await {
+            self.warn(Some(id.name.to_string()), problem).await;
+        }
     }
 
     async fn show_deployed(&self, plan: &FunctionPlan, done: deploy::Done, began: Duration) {
@@ -325,9 +347,7 @@ impl Dev {
         for warning in done.deployed.warnings {
             self.warn(Some(function.clone()), warning).await;
         }
-        for (id, problem) in self.node.open_urls().await {
-            self.warn(Some(id.name.to_string()), problem).await;
-        }
+        self.open_urls().await;
         let (url, host_url) = self.node.urls_of(&done.id);
         self.tell(Event::Deployed {
             function,
