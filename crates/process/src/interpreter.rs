@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::port::{CannotRun, Warning};
@@ -152,6 +153,16 @@ pub async fn survey(cache: PathBuf) -> Vec<(Runtime, Found)> {
 /// Tells a waiting user what takes so long.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// How long a fetch that failed is not tried again (ours): the network may be back by then.
+const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(300);
+
+/// What came of fetching one Node.js.
+#[derive(Debug, Default)]
+struct Fetch {
+    /// When it failed last, by the monotonic clock, and why.
+    failed: Option<(Duration, String)>,
+}
+
 /// Finds interpreters and remembers what it found out about them.
 pub struct Finder {
     surroundings: Surroundings,
@@ -163,8 +174,8 @@ pub struct Finder {
     compiled: Mutex<HashMap<PathBuf, Bytes>>,
     /// What was chosen last, and when its program last changed.
     chosen: Mutex<HashMap<Language, (Interpreter, u64)>>,
-    /// Held while Node is fetched, so that it is fetched once.
-    fetching: tokio::sync::Mutex<()>,
+    /// Node.js by its majors; held while one is fetched, so that it is fetched once.
+    fetches: Mutex<HashMap<u32, Arc<tokio::sync::Mutex<Fetch>>>>,
 }
 
 impl fmt::Debug for Finder {
@@ -191,7 +202,7 @@ impl Finder {
             progress,
             compiled: Mutex::default(),
             chosen: Mutex::default(),
-            fetching: tokio::sync::Mutex::default(),
+            fetches: Mutex::default(),
         }
     }
 
@@ -466,15 +477,26 @@ impl Finder {
         major: u32,
         clock: &dyn Clock,
     ) -> Result<Interpreter, String> {
-        let _one_at_a_time = self.fetching.lock().await;
-        let path = fetch::node(
+        let fetch = Arc::clone(self.fetches.lock().entry(major).or_default());
+        let mut fetch = fetch.lock().await;
+        if let Some((when, why)) = &fetch.failed
+            && clock.monotonic().saturating_sub(*when) < FETCH_AGAIN_AFTER
+        {
+            return Err(why.clone());
+        }
+        let fetched = fetch::node(
             &self.surroundings,
             &self.cache,
             major,
             &self.progress,
             clock,
         )
-        .await?;
+        .await;
+        fetch.failed = fetched
+            .as_ref()
+            .err()
+            .map(|why| (clock.monotonic(), why.clone()));
+        let path = fetched?;
         let shown = path.display().to_string();
         let found = self
             .blocking(move |finder| finder.as_node(path, major))

@@ -39,7 +39,7 @@ pub(super) async fn node(
     let partial = cache.join("node").join(partial);
     let fail = |error: std::io::Error| format!("{}: {error}", partial.display());
     // What processes that are no more left half-way is of no use.
-    remove_left(&cache.join("node")).await;
+    remove_left(&cache.join("node"), major).await;
     tokio::fs::create_dir_all(&partial).await.map_err(fail)?;
     install(&npm, surroundings, &partial, major, clock).await?;
     if !program_in(&partial).is_file() {
@@ -57,7 +57,7 @@ pub(super) async fn node(
     Ok(fetched)
 }
 
-async fn remove_left(folder: &Path) {
+async fn remove_left(folder: &Path, major: u32) {
     let Ok(mut entries) = tokio::fs::read_dir(folder).await else {
         return;
     };
@@ -66,9 +66,10 @@ async fn remove_left(folder: &Path) {
         let owner = name
             .strip_suffix(".partial")
             .and_then(|name| name.split_once('.'));
-        // Our own number is that of a dead one that had it before.
-        let left = owner.is_some_and(|(_, id)| {
-            id == std::process::id().to_string() || !Path::new("/proc").join(id).exists()
+        // Our own number is that of a dead one that had it before; others of ours are being fetched.
+        let left = owner.is_some_and(|(of, id)| {
+            let ours = id == std::process::id().to_string();
+            (ours && of == major.to_string()) || !Path::new("/proc").join(id).exists()
         });
         if left {
             let _ = tokio::fs::remove_dir_all(entry.path()).await;
@@ -110,6 +111,11 @@ async fn install(
         "--no-fund",
         "--ignore-scripts",
         "--loglevel=error",
+        // By itself it tries three times in more than a minute, which a host without a network
+        // would wait for in vain.
+        "--fetch-retries=1",
+        "--fetch-retry-mintimeout=1000",
+        "--fetch-retry-maxtimeout=1000",
     ]);
     command.arg(format!("{PACKAGE}@{major}"));
     if let Ok(path) = std::env::join_paths(&surroundings.path) {

@@ -227,6 +227,33 @@ fn a_missing_node_is_fetched_once() {
 }
 
 #[test]
+fn a_fetch_that_failed_is_not_tried_again_at_once() {
+    let mut host = FakeHost::new();
+    let tries = host.folder.join("tries");
+    npm(
+        &mut host,
+        &format!("echo one >> {}; exit 1", tries.display()),
+    );
+    let finder = Arc::new(Finder::new(
+        host.surroundings.clone(),
+        false,
+        host.folder.join("cache"),
+        Arc::new(|_| {}),
+    ));
+    let clock = store::SystemClock::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for _ in 0..2 {
+        let refused = runtime.block_on(finder.fetch_node(22, &clock));
+        let reason = refused.unwrap_err();
+        assert!(reason.contains("npm could not fetch"), "{reason}");
+    }
+    assert_eq!(std::fs::read_to_string(&tries).unwrap(), "one\n");
+    // Another is another matter.
+    assert!(runtime.block_on(finder.fetch_node(24, &clock)).is_err());
+    assert_eq!(std::fs::read_to_string(&tries).unwrap(), "one\none\n");
+}
+
+#[test]
 fn whoever_fetches_a_node_first_has_fetched_it_for_all() {
     let mut host = FakeHost::new();
     let cache = host.folder.join("cache/node");
