@@ -45,8 +45,8 @@ pub enum Event {
     },
     /// A build has begun or goes on.
     Building {
-        /// Which function.
-        function: String,
+        /// Which function; none where it is for all that need it.
+        function: Option<String>,
         /// What the build says: its phase or a line of a tool's output.
         line: String,
     },

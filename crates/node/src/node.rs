@@ -14,6 +14,7 @@ use process::interpreter::Surroundings;
 use process::spawner::Spawner;
 use store::{Clock, SystemClock};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Config;
@@ -26,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long answers may still be written once every instance has ended: what goes on longer, such
 /// as a log that is followed, would never end (ours).
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Lines about what takes long that wait for whoever listens; progress that is older is lost.
+const PROGRESS_LINES: usize = 16;
 
 /// A node that could not be started, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,8 @@ pub struct Node {
     urls: UrlPorts,
     endpoint: Endpoint,
     stop: Stop,
+    /// What is done for all functions and takes long, such as a fetch of an interpreter.
+    progress: broadcast::Sender<String>,
     /// The one port's server and the follower of the catalog; taken, and ended, by `stop`.
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -110,7 +116,8 @@ impl Node {
         let trees = Arc::new(store::Trees::open(&config.data.join("code"))?);
         let logs = store::Logs::open(&config.data.join("logs"), Arc::clone(&clock))?;
         let endpoint = Endpoint::default();
-        let (spawner, processes) = sandboxes(&config, address, &endpoint, &clock)?;
+        let progress = broadcast::Sender::new(PROGRESS_LINES);
+        let (spawner, processes) = sandboxes(&config, address, &endpoint, &clock, &progress)?;
         let engine = Engine::open(
             engine_config(&config),
             Arc::clone(&store) as Arc<dyn store::Store>,
@@ -151,6 +158,7 @@ impl Node {
             urls,
             endpoint,
             stop,
+            progress,
             tasks: Mutex::default(),
         };
         node.serve(server, listener);
@@ -244,6 +252,11 @@ impl Node {
         self.processes.warnings()
     }
 
+    /// Lines about what is done for all functions and takes long.
+    pub(crate) fn progress(&self) -> broadcast::Receiver<String> {
+        self.progress.subscribe()
+    }
+
     /// The runtimes whose very interpreter this host has.
     pub(crate) async fn runtimes_available(&self) -> Vec<model::Runtime> {
         self.processes.runtimes_available().await
@@ -325,6 +338,7 @@ fn sandboxes(
     address: SocketAddr,
     endpoint: &Endpoint,
     clock: &Arc<dyn Clock>,
+    progress: &broadcast::Sender<String>,
 ) -> Result<(Spawner, Arc<Processes>), Error> {
     let spawner = Spawner::launch(
         process::spawner::Config {
@@ -337,7 +351,7 @@ fn sandboxes(
         Arc::clone(clock),
     )
     .map_err(|error| Error::Spawner(error.to_string()))?;
-    let endpoint = endpoint.clone();
+    let (endpoint, progress) = (endpoint.clone(), progress.clone());
     let processes = Processes::new(process::Config {
         spawner: spawner.clone(),
         cache: runtimes_folder(&config.cache),
@@ -355,7 +369,10 @@ fn sandboxes(
         },
         tmp_exec: config.allow_exec_tmp,
         surroundings: Surroundings::of_this_process(),
-        progress: Arc::new(|line| tracing::warn!("{line}")),
+        progress: Arc::new(move |line| {
+            // An error says that nobody listens.
+            let _ = progress.send(line.to_owned());
+        }),
         clock: Arc::clone(clock),
     });
     Ok((spawner, Arc::new(processes)))

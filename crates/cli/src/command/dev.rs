@@ -158,7 +158,7 @@ impl Screen {
                 ));
             }
             Event::Warning { function, text } => self.warn(function.as_deref(), text),
-            Event::Building { function, line } => self.building(function, line),
+            Event::Building { function, line } => self.building(function.as_deref(), line),
             Event::Broken {
                 function,
                 error,
@@ -193,7 +193,7 @@ impl Screen {
         terminal::note(&format!("{mark} {about}{}", self.err.harmless(text)));
     }
 
-    fn building(&mut self, function: &str, line: &str) {
+    fn building(&mut self, function: Option<&str>, line: &str) {
         let bar = self.build.get_or_insert_with(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) =
@@ -204,10 +204,11 @@ impl Screen {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        bar.set_prefix(function.to_owned());
+        bar.set_prefix(function.unwrap_or_default().to_owned());
         let line = self.err.harmless(line);
         if bar.is_hidden() {
-            terminal::note(&format!("  {function}: {line}"));
+            let about = function.map(|name| format!("{name}: ")).unwrap_or_default();
+            terminal::note(&format!("  {about}{line}"));
         } else {
             bar.set_message(line);
         }

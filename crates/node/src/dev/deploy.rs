@@ -52,7 +52,7 @@ impl Progress for Told {
 
     fn line(&self, text: &str) {
         let event = Event::Building {
-            function: self.function.clone(),
+            function: Some(self.function.clone()),
             line: text.to_owned(),
         };
         // Progress that the screen has no room for is old by the time it would be shown.

@@ -8,7 +8,8 @@ use futures_util::StreamExt as _;
 use model::{FunctionId, FunctionName, Network, Principal, arn};
 use stacks::{FunctionPlan, Project, Relevant};
 use store::Clock;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 use super::deploy::{self, Failed};
@@ -88,8 +89,10 @@ impl Session {
         };
         let stopped = Arc::clone(&stop);
         let work = tokio::spawn(async move {
+            let progress = tell_progress(dev.node.progress(), dev.events.clone());
             tokio::select! {
                 () = dev.run(project) => {}
+                () = progress => {}
                 () = stopped.notified() => {}
             }
             std::mem::take(&mut dev.deployed)
@@ -119,6 +122,21 @@ impl Session {
         self.last.give();
         for follower in followers.into_values() {
             let _ = follower.await;
+        }
+    }
+}
+
+/// Tells what the node does for all functions, until it is gone.
+async fn tell_progress(mut progress: broadcast::Receiver<String>, events: mpsc::Sender<Event>) {
+    loop {
+        match progress.recv().await {
+            Ok(line) => {
+                let function = None;
+                // Progress that the screen has no room for is old by the time it would be shown.
+                let _ = events.try_send(Event::Building { function, line });
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
         }
     }
 }
