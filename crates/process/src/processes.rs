@@ -152,6 +152,9 @@ impl Processes {
             .finder
             .find(wanted, &folders, &*self.config.clock)
             .await?;
+        if self.config.spawner.host().isolation == Isolation::Jail {
+            seen_in_jails(&choice.interpreter)?;
+        }
         // Compiled ahead, so that no start waits for it.
         self.launcher(&choice.interpreter).await?;
         Ok(choice.warning.into_iter().collect())
@@ -383,6 +386,23 @@ impl engine::port::Runtime for Processes {
     }
 }
 
+/// Whether what an interpreter needs is where a jail can show it: not under its own /tmp.
+fn seen_in_jails(interpreter: &Interpreter) -> Result<(), CannotRun> {
+    let hidden = interpreter
+        .needs
+        .iter()
+        .find(|path| path.starts_with("/tmp"));
+    let Some(path) = hidden else { return Ok(()) };
+    let reason = format!(
+        "{} was found at {}, but {} cannot be seen in a sandbox, which has a /tmp of its own; \
+         install it elsewhere, or take it out of the PATH",
+        interpreter.language,
+        interpreter.executable.display(),
+        path.display(),
+    );
+    Err(CannotRun { reason })
+}
+
 fn warnings(host: &Host) -> Vec<Warning> {
     let mut warnings = match host.isolation {
         Isolation::Jail => Vec::new(),
@@ -493,6 +513,26 @@ async fn serve_endpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interpreter_that_a_sandbox_would_hide_is_refused_by_name() {
+        let check = |program: &str, expected: bool| {
+            let interpreter = Interpreter {
+                executable: program.into(),
+                language: Language::Python(12),
+                version: (3, 12, 1),
+                needs: vec![program.into()],
+            };
+            let seen = seen_in_jails(&interpreter);
+            assert_eq!(seen.is_ok(), expected, "{program}");
+            if let Err(refused) = seen {
+                assert!(refused.reason.contains(program), "{}", refused.reason);
+            }
+        };
+        check("/tmp/py/bin/python3.12", false);
+        check("/home/me/py/bin/python3.12", true);
+        check("/tmpfiles/python3.12", true);
+    }
     use crate::host::CgroupKind;
 
     #[test]
