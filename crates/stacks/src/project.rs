@@ -238,7 +238,20 @@ pub fn read(folder: &Path, options: &Options) -> Result<Project, Error> {
     }
     let options = &options;
     let mut found = match template::find(&folder) {
-        Some(file) => template::read(&file, &folder, options)?,
+        Some(file) => {
+            let mut found = template::read(&file, &folder, options)?;
+            let used = |(plan, _): &(FunctionPlan, _)| plan.source == folder;
+            if let Some(entry) =
+                folder::entry(&folder).filter(|_| !found.functions.iter().any(used))
+            {
+                found.warnings.push(format!(
+                    "{}: left out, as {} says which functions there are",
+                    folder.join(entry).display(),
+                    file.display()
+                ));
+            }
+            found
+        }
         None => folder::read(&folder, options)?,
     };
     apply_environment(&folder, options, &mut found)?;

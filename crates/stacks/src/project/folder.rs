@@ -72,6 +72,17 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Found, Error> {
     }
     if let Some(function) = function(folder, options, &mut found.warnings)? {
         found.functions.push((function, Vec::new()));
+        let within = subfolders(folder)?
+            .into_iter()
+            .filter(|sub| is_function(sub));
+        let within: Vec<String> = within.map(|sub| sub.display().to_string()).collect();
+        if !within.is_empty() {
+            found.warnings.push(format!(
+                "{}: left out, as the folder around is a function itself; move its own files into \
+                 a folder beside to run all",
+                within.join(", ")
+            ));
+        }
         return Ok(found);
     }
     found.grows = true;
@@ -104,6 +115,33 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Found, Error> {
         });
     }
     Ok(found)
+}
+
+/// The file that makes a folder a function, where it does beyond doubt.
+pub(super) fn entry(folder: &Path) -> Option<String> {
+    let kind = kind(folder).ok()??;
+    let found = match &kind {
+        Kind::Bootstrap | Kind::Cargo => true,
+        Kind::Python(file) | Kind::Node(file) => has_handler(folder, file),
+    };
+    found.then(|| kind.file().to_owned())
+}
+
+/// Whether a folder in a function's would be one of its own; not where a build leaves its results.
+fn is_function(sub: &Path) -> bool {
+    let result = ["build", "dist", "out"].map(OsStr::new);
+    let name = sub.file_name();
+    !name.is_some_and(|name| result.contains(&name)) && entry(sub).is_some()
+}
+
+fn has_handler(folder: &Path, file: &str) -> bool {
+    let path = folder.join(file);
+    let handler = if file.ends_with(".py") {
+        handler::python(&path, file)
+    } else {
+        handler::node(&path, file)
+    };
+    path.is_file() && handler.is_ok()
 }
 
 fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -146,6 +184,14 @@ fn function(
     warnings: &mut Vec<String>,
 ) -> Result<Option<FunctionPlan>, Error> {
     let Some(kind) = kind(folder)? else {
+        let bootstrap = folder.join("bootstrap");
+        if bootstrap.is_file() {
+            let text = format!(
+                "{}: left out, as it is not executable; chmod +x makes it so",
+                bootstrap.display()
+            );
+            warnings.push(text);
+        }
         return Ok(None);
     };
     let name = name_of(folder)?;
@@ -230,17 +276,24 @@ fn kind(folder: &Path) -> Result<Option<Kind>, Error> {
     Ok(node_main(folder).map(Kind::Node))
 }
 
-/// A Python and a Node entry file side by side are one function only.
+/// Entry files side by side are one function only. One of the same language may be a module of the
+/// first, unless it has a handler, too, and is not what a compiler made of it.
 fn another(folder: &Path, kind: &Kind) -> Option<&'static str> {
-    let others = match kind {
-        Kind::Python(_) => NODE,
-        Kind::Node(_) => return None,
-        Kind::Bootstrap | Kind::Cargo => PYTHON,
+    let stem = |file: &str| file.split('.').next().map(str::to_owned);
+    let more = |files: &[&'static str], first: &str| {
+        let others = files.iter().copied();
+        let mut others = others.filter(|file| stem(file) != stem(first));
+        others.find(|file| has_handler(folder, file))
     };
-    others
-        .iter()
-        .copied()
-        .find(|file| folder.join(file).is_file())
+    let present = |files: &[&'static str]| {
+        let mut files = files.iter().copied();
+        files.find(|file| folder.join(file).is_file())
+    };
+    match kind {
+        Kind::Python(file) => more(PYTHON, file).or_else(|| present(NODE)),
+        Kind::Node(file) => more(NODE, file),
+        Kind::Bootstrap | Kind::Cargo => present(PYTHON),
+    }
 }
 
 fn is_executable(file: &Path) -> bool {

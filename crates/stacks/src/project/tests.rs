@@ -181,6 +181,60 @@ fn what_is_no_function_says_what_was_looked_for() {
 }
 
 #[test]
+fn what_is_left_out_is_named() {
+    check(
+        &[
+            ("app.py", PY),
+            ("main.py", PY),
+            ("sub/app.py", PY),
+            ("lib/main.py", "x = 1"),
+            ("dist/app.py", PY),
+        ],
+        expect![[r#"
+            project python3.13 app.lambda_handler [] Python url {}
+            warning: ROOT/main.py: not used, as app.py is there too and comes first
+            warning: ROOT/sub: left out, as the folder around is a function itself; move its own files into a folder beside to run all
+        "#]],
+    );
+    check(
+        &[("index.ts", JS), ("index.js", JS), ("handler.mjs", JS)],
+        expect![[r#"
+            project nodejs22.x index.handler [] Node url {}
+            warning: ROOT/handler.mjs: not used, as index.js is there too and comes first
+        "#]],
+    );
+    check(
+        &[("a/app.py", PY), ("b/bootstrap", "")],
+        expect![[r#"
+        a python3.13 app.lambda_handler [a] Python url {}
+        warning: ROOT/b/bootstrap: left out, as it is not executable; chmod +x makes it so
+    "#]],
+    );
+    let template = |folder: &str| {
+        format!(
+            "Resources: {{F: {{Type: AWS::Serverless::Function, Properties: {{CodeUri: {folder}, Handler: app.handler, Runtime: python3.12}}}}}}"
+        )
+    };
+    check(
+        &[
+            ("template.yaml", &template("src")),
+            ("src/app.py", PY),
+            ("app.py", PY),
+        ],
+        expect![[r#"
+            F python3.12 app.handler [src] Python {}
+            warning: ROOT/app.py: left out, as ROOT/template.yaml says which functions there are
+        "#]],
+    );
+    check(
+        &[("template.yaml", &template(".")), ("app.py", PY)],
+        expect![[r#"
+            F python3.12 app.handler [] Python {}
+        "#]],
+    );
+}
+
+#[test]
 fn manifests_of_other_tools_are_named() {
     check(
         &[("app.py", PY), ("serverless.yml", "service: x")],
