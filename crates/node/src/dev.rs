@@ -83,6 +83,8 @@ pub enum Event {
     Ready {
         /// Functions that are deployed.
         functions: usize,
+        /// Functions that the project has.
+        planned: usize,
         /// Since the session began.
         took: Duration,
         /// Whether files are watched, and how.

@@ -174,9 +174,10 @@ impl Screen {
             Event::Removed { function } => terminal::note(&format!("- {function} removed")),
             Event::Ready {
                 functions,
+                planned,
                 took,
                 watching,
-            } => self.ready(*functions, *took, *watching),
+            } => self.ready((*functions, *planned), *took, *watching),
             Event::Log {
                 function,
                 platform,
@@ -243,7 +244,7 @@ impl Screen {
         ));
     }
 
-    fn ready(&self, functions: usize, took: Duration, watching: Watching) {
+    fn ready(&self, (functions, planned): (usize, usize), took: Duration, watching: Watching) {
         let watch = match watching {
             Watching::Off => "",
             Watching::Notified => "; watching for changes",
@@ -251,13 +252,13 @@ impl Screen {
                 "; looking for changes every second, as this drive does not tell of them"
             }
         };
-        let word = if functions == 1 {
-            "function"
-        } else {
-            "functions"
+        let count = match (functions, planned) {
+            (1, 1) => "1 function".to_owned(),
+            _ if functions < planned => format!("{functions} of {planned} functions"),
+            _ => format!("{functions} functions"),
         };
         let line = format!(
-            "{functions} {word} ready in {}{watch}. Ctrl-C stops.",
+            "{count} ready in {}{watch}. Ctrl-C stops.",
             terminal::duration(took)
         );
         terminal::note(&self.err.paint(Style::Bold, line));
@@ -345,10 +346,11 @@ fn as_json(event: &Event) -> Option<serde_json::Value> {
         Event::Removed { function } => json!({"event": "removed", "function": function}),
         Event::Ready {
             functions,
+            planned,
             took,
             watching,
         } => json!({
-            "event": "ready", "functions": functions, "took_ms": ms(took),
+            "event": "ready", "functions": functions, "planned": planned, "took_ms": ms(took),
             "watching": *watching != Watching::Off,
         }),
         Event::Log {

@@ -213,6 +213,17 @@ fn a_save_repeats_no_warning_and_no_build_of_another_function() {
         first.iter().any(|it| it.contains("serverless.yml")) && first.iter().any(|it| it == "h"),
         "{first:?}"
     );
+    node.wait(|event| {
+        matches!(
+            event,
+            Event::Ready {
+                functions: 2,
+                planned: 3,
+                ..
+            }
+        )
+        .then_some(())
+    });
     let before = node.events().len();
     project.write("f/app.py", &app.replace("old", "new"));
     node.wait_from(before, |event| {

@@ -197,6 +197,7 @@ impl Dev {
         self.deploy(&project, &all, self.began).await;
         self.tell(Event::Ready {
             functions: self.deployed.len(),
+            planned: project.functions.len(),
             took: self.since(self.began),
             watching: watch.as_ref().map_or(Watching::Off, Watch::watching),
         })

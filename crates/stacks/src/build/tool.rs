@@ -201,10 +201,7 @@ impl Build<'_> {
             return;
         }
         self.progress.line(&line);
-        if last.len() == LINES_MAX {
-            last.pop_front();
-        }
-        last.push_back(line);
+        keep(last, line);
     }
 
     fn failed(&self, tool: &Tool, how: &str, last: &VecDeque<String>) -> Error {
@@ -216,6 +213,30 @@ impl Build<'_> {
             advice: tool.advice.clone(),
         }
     }
+}
+
+/// Keeps the last lines, and of those before them the errors rather: what some tools write after an
+/// error is how they are used.
+fn keep(last: &mut VecDeque<String>, line: String) {
+    if last.len() == LINES_MAX {
+        let other = last.iter().position(|kept| !is_error(kept));
+        // Where all are errors, the first ones say why and the last ones how it ended.
+        last.remove(other.unwrap_or(LINES_MAX / 2));
+    }
+    last.push_back(line);
+}
+
+fn is_error(line: &str) -> bool {
+    let line = line.trim_start();
+    let marks = [
+        "npm error",
+        "npm ERR!",
+        "error:",
+        "error[",
+        "ERROR:",
+        "Error:",
+    ];
+    marks.iter().any(|mark| line.starts_with(mark))
 }
 
 fn ended(status: ExitStatus) -> String {
@@ -310,6 +331,20 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use super::*;
+
+    #[test]
+    fn errors_are_kept_before_other_lines() {
+        let mut last = VecDeque::new();
+        keep(&mut last, "error: no such package".to_owned());
+        for number in 0..2 * LINES_MAX {
+            keep(&mut last, format!("usage {number}"));
+        }
+        assert_eq!(last.len(), LINES_MAX);
+        assert_eq!(last[0], "error: no such package");
+        assert_eq!(last.back(), Some(&format!("usage {}", 2 * LINES_MAX - 1)));
+        (0..2 * LINES_MAX).for_each(|_| keep(&mut last, "error: usage".to_owned()));
+        assert_eq!(last[0], "error: no such package");
+    }
 
     #[tokio::test]
     async fn a_tool_ends_with_the_process_that_started_it() {
