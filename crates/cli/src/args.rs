@@ -96,7 +96,7 @@ pub(crate) struct Dev {
     /// Environment variables by function, in the JSON form of `sam local --env-vars`
     #[arg(long, value_name = "FILE")]
     pub(crate) env_vars: Option<PathBuf>,
-    /// Have instances wait for a debugger's connection and suspend their timeouts
+    /// Let debuggers attach to Node and Python instances, at ports that are told, and suspend timeouts
     #[arg(long)]
     pub(crate) inspect: bool,
     /// Refuse to run a function on another interpreter version than it asks for
