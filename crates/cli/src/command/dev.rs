@@ -20,6 +20,13 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
         )
     });
     let folder = folder.or_exit(Code::Project)?;
+    if !folder.is_dir() {
+        let error = anyhow!(
+            "open {}: it is a file; name the folder that it is in",
+            folder.display()
+        );
+        return Err(Failure::new(Code::Project, error));
+    }
     let config = config(&options, &folder)?;
     let wanted = Options {
         folder,

@@ -438,6 +438,11 @@ fn each_failure_has_its_exit_code_and_says_what_to_do() {
     let nothing = output(&["dev", empty.path().to_str().expect("UTF-8"), "--port", "0"]);
     assert_eq!(nothing.status.code(), Some(6));
     assert!(stderr(&nothing).contains("app.py"), "{}", stderr(&nothing));
+    assert!(!empty.path().join(".dayfly").exists());
+    let file = empty.path().join("notes.txt");
+    let file = output(&["dev", file.to_str().expect("UTF-8"), "--port", "0"]);
+    assert_eq!(file.status.code(), Some(6));
+    assert!(stderr(&file).contains("it is a file"), "{}", stderr(&file));
 
     let project = marked("dayfly-story-port");
     let dev = Dev::start(project.path());
