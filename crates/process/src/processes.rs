@@ -530,7 +530,7 @@ mod tests {
             }
         };
         check("/tmp/py/bin/python3.12", false);
-        check("/home/me/py/bin/python3.12", true);
+        check("/elsewhere/py/bin/python3.12", true);
         check("/tmpfiles/python3.12", true);
     }
     use crate::host::CgroupKind;
