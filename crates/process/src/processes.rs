@@ -513,6 +513,7 @@ async fn serve_endpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::CgroupKind;
 
     #[test]
     fn an_interpreter_that_a_sandbox_would_hide_is_refused_by_name() {
@@ -533,7 +534,6 @@ mod tests {
         check("/elsewhere/py/bin/python3.12", true);
         check("/tmpfiles/python3.12", true);
     }
-    use crate::host::CgroupKind;
 
     #[test]
     fn a_host_that_does_not_limit_memory_is_told_of() {
