@@ -273,10 +273,14 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| self.odd(&error))?;
-        sender
-            .send_request(request)
-            .await
-            .map_err(|error| self.odd(&error))
+        sender.send_request(request).await.map_err(|error| {
+            if error.is_incomplete_message() {
+                return Error::Stopped {
+                    authority: self.authority.clone(),
+                };
+            }
+            self.odd(&error)
+        })
     }
 
     async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, Error> {

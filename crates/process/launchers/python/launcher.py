@@ -569,7 +569,13 @@ def _load_handler(handler):
 
 def _set_trace(trace):
     if trace is not None:
-        os.environ["_X_AMZN_TRACE_ID"] = trace
+        # Not by way of the C library, which never frees a value that was once set and looks
+        # through all of them: after a million invocations that is most of a small function.
+        data = getattr(os.environ, "_data", None)
+        if type(data) is dict:
+            data[os.environ.encodekey("_X_AMZN_TRACE_ID")] = os.environ.encodevalue(trace)
+        else:
+            os.environ["_X_AMZN_TRACE_ID"] = trace
     else:
         os.environ.pop("_X_AMZN_TRACE_ID", None)
 

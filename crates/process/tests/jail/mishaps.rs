@@ -68,5 +68,6 @@ pub(crate) async fn cannot() -> ExitCode {
         Ok(_) => println!("it can"),
         Err(error) => println!("{error}"),
     }
+    let _ = std::fs::remove_dir_all(folder);
     ExitCode::SUCCESS
 }
