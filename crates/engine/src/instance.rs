@@ -103,7 +103,7 @@ impl Live {
         let _ = self.instance.set(instance);
         let now = self.instances.clock.monotonic();
         self.idle_since_us.store(micros(now), Ordering::Release);
-        let retired = self.revision.pool.started(self, waited, spent);
+        let retired = self.revision.pool.started(self, now, waited, spent);
         self.after_settling(retired, now);
         // With more than one slot it may have served more than the one it was started for.
         self.instances.turns.give_up_spares(&self.revision);
@@ -152,29 +152,32 @@ impl Live {
     }
 
     /// Takes one slot. Under the pool's lock.
-    pub(crate) fn enter(self: &Arc<Self>) -> Slot {
+    pub(crate) fn enter(self: &Arc<Self>, now: Duration) -> Slot {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.frozen.store(false, Ordering::Release);
         Slot {
             live: Some(Arc::clone(self)),
             begun: false,
+            since: now,
         }
     }
 
     /// A request has ended; the slot goes to whoever waits, else it is free.
-    fn leave(self: &Arc<Self>, broken: bool) {
+    fn leave(self: &Arc<Self>, since: Duration, broken: bool) {
         let now = self.instances.clock.monotonic();
         self.idle_since_us.store(micros(now), Ordering::Release);
         let mut state = self.revision.pool.lock();
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        state.left(now.saturating_sub(since), self.instances.hold_from);
         if broken && self.phase() == Phase::Serving {
             self.set_phase(Phase::Draining);
         }
-        let served = state.serve(self, |slot| Placed::Slot {
+        let served = state.serve(self, now, |slot| Placed::Slot {
             slot,
             waited: Waited::default(),
             spent: Duration::ZERO,
         });
+        state.serve_held(self, now);
         let retired = state.settle(self);
         drop(state);
         self.after_settling(retired, now);
@@ -353,6 +356,8 @@ pub(crate) struct Slot {
     live: Option<Arc<Live>>,
     /// Whether a request was handed over whose end is not known.
     begun: bool,
+    /// When it was taken, on the monotonic clock.
+    since: Duration,
 }
 
 impl Slot {
@@ -396,7 +401,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
-            live.leave(self.begun);
+            live.leave(self.since, self.begun);
         }
     }
 }

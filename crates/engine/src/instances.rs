@@ -28,6 +28,7 @@ pub(crate) struct Instances {
     pub(crate) memory_mb_max: u64,
     pub(crate) timer: Timer,
     pub(crate) turns: Turns,
+    pub(crate) hold_from: usize,
     /// Never taken while a pool's lock is held; the other way round is allowed.
     placed: Mutex<Placements>,
     /// Notified when an instance is gone.
@@ -53,6 +54,7 @@ impl Instances {
             memory_mb_max: config.memory_mb_max,
             timer: Timer::default(),
             turns: Turns::new(config.starts_at_once),
+            hold_from: config.hold_from,
             placed: Mutex::default(),
             gone: Notify::new(),
             left_over: Notify::new(),
@@ -238,6 +240,7 @@ mod tests {
             account_concurrency: 1,
             memory_mb_max: 128,
             starts_at_once: 1,
+            hold_from: usize::MAX,
             keep_alive: Duration::ZERO,
             freeze_after: Duration::ZERO,
         };

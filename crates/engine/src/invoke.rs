@@ -10,12 +10,13 @@ use futures_util::future::BoxFuture;
 use model::principal::{Action, may};
 use model::{Execution, InvocationId, MeterRecord, StartKind, limit};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::admission::Permit;
 use crate::catalog::{Entry, Revision};
 use crate::error::ThrottleReason;
 use crate::instance::Slot;
-use crate::pool::{Placed, Take};
+use crate::pool::{HOLD_MAX, Placed, STALLED_MAX, Take};
 use crate::port::{Call, StartError, StartFault, Waited};
 use crate::start::INSPECT_TIMEOUT;
 use crate::verb::Invoke;
@@ -117,7 +118,7 @@ pub(crate) fn begin_with(
                 entered.map_err(|reason| shared.throttled(reason))?
             }
         };
-        let taken = take(shared, &revision, arrived)?;
+        let taken = take(shared, &revision, arrived, shared.instances.hold_from)?;
         if matches!(taken, Take::Closed) {
             before = Some(permit);
             // Replaced or removed since the catalog was read, so the catalog is newer now.
@@ -181,9 +182,15 @@ fn ours(reason: &str) -> Error {
     .into()
 }
 
-/// A slot where there is one, else a place in the queue behind a start.
-fn take(shared: &Arc<Shared>, revision: &Arc<Revision>, now: Duration) -> Result<Take, Error> {
-    let taken = revision.pool.take(now);
+/// A slot where there is one, else a place in the queue behind a start. Where as many requests as
+/// `hold_from` are at work, it may be a place in the queue for those.
+fn take(
+    shared: &Arc<Shared>,
+    revision: &Arc<Revision>,
+    now: Duration,
+    hold_from: usize,
+) -> Result<Take, Error> {
+    let taken = revision.pool.take(now, hold_from);
     if !matches!(taken, Take::Missing) {
         return Ok(taken);
     }
@@ -202,6 +209,12 @@ impl Admitted {
     /// Runs on what was found. An instance that ends before it has the request is not the
     /// function's failure: another is tried.
     async fn run(mut self, mut taken: Take) -> Result<Execution, Error> {
+        if let Take::Held(freed) = taken {
+            taken = match self.freed(freed).await {
+                Some(slot) => Take::Slot(slot),
+                None => self.place_again()?,
+            };
+        }
         for tries_left in (0..PLACES_TRIED).rev() {
             let (slot, waited, spent) = match taken {
                 Take::Slot(slot) => (slot, Waited::default(), Duration::ZERO),
@@ -221,7 +234,7 @@ impl Admitted {
                         Err(_) => return Err(ours("nobody is left to start an instance")),
                     }
                 }
-                Take::Missing | Take::Failing | Take::Closed => {
+                Take::Held(_) | Take::Missing | Take::Failing | Take::Closed => {
                     return Err(self.shared.throttled(ThrottleReason::FailingStarts));
                 }
             };
@@ -263,10 +276,30 @@ impl Admitted {
         }
     }
 
+    /// The slot that one was held for, if it came in time.
+    async fn freed(&self, mut freed: oneshot::Receiver<Slot>) -> Option<Slot> {
+        let began = self.shared.clock.monotonic();
+        let mut given_back = self.revision.pool.given_back();
+        loop {
+            tokio::select! {
+                biased;
+                slot = &mut freed => return slot.ok(),
+                () = self.shared.clock.sleep(STALLED_MAX) => {}
+            }
+            let before = std::mem::replace(&mut given_back, self.revision.pool.given_back());
+            let held = self.shared.clock.monotonic().saturating_sub(began);
+            if before == given_back || held >= HOLD_MAX {
+                freed.close();
+                return freed.try_recv().ok();
+            }
+        }
+    }
+
     /// Another place, of the version that the reference leads to by now if the old one is gone.
     fn place_again(&mut self) -> Result<Take, Error> {
         loop {
-            let taken = take(&self.shared, &self.revision, self.shared.clock.monotonic())?;
+            let now = self.shared.clock.monotonic();
+            let taken = take(&self.shared, &self.revision, now, usize::MAX)?;
             if !matches!(taken, Take::Closed) {
                 return Ok(taken);
             }

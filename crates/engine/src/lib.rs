@@ -52,6 +52,9 @@ pub struct Config {
     pub memory_mb_max: u64,
     /// Instances that are started at once; further starts wait for their turn.
     pub starts_at_once: usize,
+    /// Requests of one version at work from which on others are held for a moment, if they are
+    /// short, instead of being given to one more instance.
+    pub hold_from: usize,
     /// How long an idle instance is kept.
     pub keep_alive: Duration,
     /// How long an instance stays thawed after its last reply.

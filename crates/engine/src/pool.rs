@@ -1,6 +1,8 @@
 //! The instances of one revision: which have a free slot, who waits for one, how many are being
 //! started. Everything here happens under one short lock and none of it waits.
 
+mod held;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +10,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use self::held::Held;
+pub(crate) use self::held::{HOLD_MAX, STALLED_MAX};
 
 use crate::instance::{Live, Phase, Slot};
 use crate::port::{FailedInit, StartError, Waited};
@@ -45,6 +50,8 @@ pub(crate) enum Take {
     Wait(oneshot::Receiver<Placed>),
     /// The same, and the start that it is for has to be made now.
     Start(oneshot::Receiver<Placed>),
+    /// A place in the queue for a slot that will be free in a moment, for [`HOLD_MAX`] at most.
+    Held(oneshot::Receiver<Slot>),
     /// Nothing; an instance has to be started.
     Missing,
     /// Nothing, and none may be started yet, so often did that fail.
@@ -69,6 +76,7 @@ pub(crate) struct State {
     open: Vec<Arc<Live>>,
     /// Longest waiting first. One whose receiver is gone is passed over.
     waiters: VecDeque<oneshot::Sender<Placed>>,
+    held: Held,
     starting: usize,
     closed: bool,
     /// Initialisations that failed since one last succeeded.
@@ -82,11 +90,24 @@ impl Pool {
         self.state.lock()
     }
 
-    /// A slot, or a place in the queue where an instance is being started that nobody waits for.
-    pub(crate) fn take(&self, now: Duration) -> Take {
-        let (take, dead) = self.lock().take(now);
+    /// A slot, or a place in the queue where an instance is being started that nobody waits for,
+    /// or among those that are held once `hold_from` are at work.
+    pub(crate) fn take(&self, now: Duration, hold_from: usize) -> Take {
+        let mut state = self.lock();
+        if !state.closed
+            && let Some(held) = state.held.hold(hold_from)
+        {
+            return Take::Held(held);
+        }
+        let (take, dead) = state.take(now);
+        drop(state);
         dead.into_iter().for_each(|live| live.retire());
         take
+    }
+
+    /// How often a slot has been given back so far.
+    pub(crate) fn given_back(&self) -> u64 {
+        self.lock().held.left()
     }
 
     /// The same, for one who is ready to start an instance.
@@ -104,12 +125,18 @@ impl Pool {
 
     /// An instance is initialised: it goes to whoever waits longest, else it is kept. Answers
     /// whether it is to be retired at once.
-    pub(crate) fn started(&self, live: &Arc<Live>, waited: Waited, spent: Duration) -> bool {
+    pub(crate) fn started(
+        &self,
+        live: &Arc<Live>,
+        now: Duration,
+        waited: Waited,
+        spent: Duration,
+    ) -> bool {
         let mut state = self.lock();
         state.starting = state.starting.saturating_sub(1);
         state.failures = 0;
         live.set_phase(Phase::Serving);
-        if !state.serve(live, |slot| Placed::Slot {
+        if !state.serve(live, now, |slot| Placed::Slot {
             slot,
             waited,
             spent,
@@ -158,6 +185,7 @@ impl Pool {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
+        state.held.release();
         let open = std::mem::take(&mut state.open);
         let idle: Vec<_> = open.into_iter().filter(|live| live.begin_end()).collect();
         drop(state);
@@ -173,7 +201,8 @@ impl State {
         }
         while let Some(live) = self.open.last() {
             if live.is_alive() {
-                let slot = live.enter();
+                let live = Arc::clone(live);
+                let slot = self.enter(&live, now);
                 if live.is_full() {
                     self.open.pop();
                 }
@@ -205,21 +234,54 @@ impl State {
         self.wait()
     }
 
-    /// Gives free slots of an instance to those who wait. Answers whether any was taken.
-    pub(crate) fn serve(&mut self, live: &Arc<Live>, placed: impl Fn(Slot) -> Placed) -> bool {
+    fn enter(&mut self, live: &Arc<Live>, now: Duration) -> Slot {
+        self.held.enter();
+        live.enter(now)
+    }
+
+    /// Gives back by hand what nobody took: dropping it would take the lock that is held.
+    fn undo(&mut self, slot: Slot) {
+        self.held.undo();
+        slot.undo();
+    }
+
+    /// A request has given its slot back, after so long.
+    pub(crate) fn left(&mut self, took: Duration, hold_from: usize) {
+        self.held.leave(took, hold_from);
+    }
+
+    /// Gives free slots of an instance to those who wait for a start. Answers whether any was
+    /// taken.
+    pub(crate) fn serve(
+        &mut self,
+        live: &Arc<Live>,
+        now: Duration,
+        placed: impl Fn(Slot) -> Placed,
+    ) -> bool {
         let mut served = false;
         while live.is_alive() && !live.is_full() {
             let Some(waiter) = self.waiters.pop_front() else {
                 break;
             };
-            match waiter.send(placed(live.enter())) {
+            match waiter.send(placed(self.enter(live, now))) {
                 Ok(()) => served = true,
-                // Given back by hand: dropping it here would take the lock that is held.
-                Err(Placed::Slot { slot, .. }) => slot.undo(),
+                Err(Placed::Slot { slot, .. }) => self.undo(slot),
                 Err(_) => {}
             }
         }
         served
+    }
+
+    /// Gives free slots of an instance to those who are held.
+    pub(crate) fn serve_held(&mut self, live: &Arc<Live>, now: Duration) {
+        while live.is_alive() && !live.is_full() {
+            let Some(waiter) = self.held.next() else {
+                break;
+            };
+            if let Err(slot) = waiter.send(self.enter(live, now)) {
+                self.undo(slot);
+            }
+        }
     }
 
     /// Puts an instance where it belongs after its requests changed: last among the open ones,

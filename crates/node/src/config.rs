@@ -39,6 +39,9 @@ pub struct Config {
     pub memory_mb_max: u64,
     /// Instances that are started at once; further starts wait for their turn.
     pub starts_at_once: usize,
+    /// Requests of one version at work from which on others are held for a moment, if they are
+    /// short.
+    pub hold_from: usize,
     /// Instances of one account that may be busy at once.
     pub account_concurrency: u32,
 }
@@ -70,6 +73,7 @@ impl Config {
             memory_mb_max: host_memory_mb() * 4 / 5,
             // Starting is work for processors: more at once would all be slower.
             starts_at_once: 2 * processors(),
+            hold_from: 2 * processors(),
             account_concurrency: model::limit::ACCOUNT_CONCURRENCY,
         }
     }

@@ -410,6 +410,7 @@ fn engine_config(config: &Config) -> engine::Config {
         account_concurrency: config.account_concurrency,
         memory_mb_max: config.memory_mb_max,
         starts_at_once: config.starts_at_once,
+        hold_from: config.hold_from,
         keep_alive: model::limit::KEEP_ALIVE,
         freeze_after: model::limit::FREEZE_AFTER,
     }

@@ -1,5 +1,6 @@
 //! `dayfly dev`: starts a session and shows what happens in it until Ctrl-C.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,7 +46,12 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
             () = &mut stop => break None,
             error = &mut failed => break Some(broken_words(&error)),
             event = events.recv() => match event {
-                Some(event) => screen.show(&event),
+                Some(event) => {
+                    screen.show(&event);
+                    if events.is_empty() {
+                        screen.flush();
+                    }
+                }
                 None => break Some(anyhow!("the session ended by itself; run it again with DAYFLY_LOG=info to see why")),
             },
         }
@@ -54,8 +60,9 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
     // Events still under way are drained, so that the session is never held up by the screen.
     let drained = async {
         while let Some(event) = events.recv().await {
-            screen.show(&event)
+            screen.show(&event);
         }
+        screen.flush();
     };
     let ended = async { tokio::join!(session.stop(), drained) };
     tokio::select! {
@@ -124,7 +131,12 @@ struct Screen {
     build: Option<ProgressBar>,
     names: Vec<String>,
     origin: String,
+    /// Lines for stdout that are not written yet: one system call each is too dear.
+    pending: String,
 }
+
+/// Pending lines that are written without waiting for more, in bytes.
+const PENDING_BYTES_MAX: usize = 64 * 1024;
 
 /// Colours of the functions' names in the log, in turn.
 const NAME_STYLES: [Style; 4] = [Style::Cyan, Style::Magenta, Style::Blue, Style::Green];
@@ -140,17 +152,19 @@ impl Screen {
             build: None,
             names: Vec::new(),
             origin: String::new(),
+            pending: String::new(),
         }
     }
 
     fn show(&mut self, event: &Event) {
         if self.json {
             if let Some(line) = as_json(event) {
-                let _ = terminal::data(&line.to_string());
+                self.data(&line);
             }
             return;
         }
         if !matches!(event, Event::Building { .. } | Event::Log { .. }) {
+            self.flush();
             self.end_build();
         }
         match event {
@@ -309,11 +323,30 @@ impl Screen {
             } else {
                 line
             };
-            let _ = terminal::data(&format!("{name} {line}"));
+            self.data(&format_args!("{name} {line}"));
+        }
+    }
+
+    /// A line for stdout, written with the others that are at hand.
+    fn data(&mut self, line: &dyn std::fmt::Display) {
+        // Writing into a string cannot fail.
+        let _ = writeln!(self.pending, "{line}");
+        if self.pending.len() >= PENDING_BYTES_MAX {
+            self.flush();
+        }
+    }
+
+    /// Writes what is pending; a closed stdout is nobody's loss.
+    fn flush(&mut self) {
+        if !self.pending.is_empty() {
+            let lines = self.pending.strip_suffix('\n').unwrap_or(&self.pending);
+            let _ = terminal::data(lines);
+            self.pending.clear();
         }
     }
 
     fn stopping(&mut self) {
+        self.flush();
         self.end_build();
         if !self.json {
             terminal::note("stopping; Ctrl-C again ends it at once");

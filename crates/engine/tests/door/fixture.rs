@@ -139,6 +139,7 @@ impl Fixture {
             account_concurrency: 1000,
             memory_mb_max: 65_536,
             starts_at_once: 100,
+            hold_from: usize::MAX,
             keep_alive: Duration::from_secs(60),
             freeze_after: Duration::from_secs(60),
         };

@@ -228,3 +228,107 @@ fn who_comes_late_does_not_pay_for_a_slow_initialisation() {
         second.await.unwrap().unwrap();
     });
 }
+
+/// A world with an idle instance of a function whose requests are known to be short, and two more
+/// that are at work, from where on others are held.
+async fn busy_with_short_requests(
+    world: &World,
+) -> Vec<tokio::task::JoinHandle<Result<model::Execution, Error>>> {
+    world.function("hello").await;
+    let mut first = Vec::new();
+    for _ in 0..3 {
+        first.push(world.begin("hello", "hold").await);
+    }
+    world.clock.advance(Duration::from_micros(100)).await;
+    world.release_all().await;
+    for running in first {
+        running.await.unwrap().unwrap();
+    }
+    assert_eq!(world.states("hello"), "idle idle idle");
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        busy.push(world.begin("hello", "hold").await);
+    }
+    busy
+}
+
+#[test]
+fn a_short_request_is_held_for_those_at_work() {
+    let world = World::with(1, |config| config.hold_from = 2);
+    world.run(async {
+        let busy = busy_with_short_requests(&world).await;
+        let held = world.begin("hello", "").await;
+        assert!(!held.is_finished());
+        assert_eq!(
+            world.states("hello"),
+            "busy busy idle",
+            "not yet given away"
+        );
+        let (instance, id) = world.runtime.held_calls().remove(0);
+        instance.release(&id, End::Replied);
+        let served = held.await.unwrap().unwrap();
+        assert_eq!(
+            served.outcome.payload,
+            instance.order.instance.to_string(),
+            "by the one that came back"
+        );
+        world.release_all().await;
+        for running in busy {
+            running.await.unwrap().unwrap();
+        }
+        assert_eq!(world.states("hello"), "idle idle idle");
+    });
+}
+
+#[test]
+fn a_held_request_gets_an_instance_of_its_own_where_none_comes_back() {
+    let world = World::with(1, |config| config.hold_from = 2);
+    world.run(async {
+        let busy = busy_with_short_requests(&world).await;
+        let held = world.begin("hello", "hold").await;
+        assert_eq!(world.states("hello"), "busy busy idle");
+        world.clock.advance(Duration::from_millis(10)).await;
+        assert_eq!(world.states("hello"), "busy busy busy");
+        world.release_all().await;
+        for running in busy.into_iter().chain([held]) {
+            running.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_held_request_moves_to_the_code_that_replaces_the_old() {
+    let world = World::with(1, |config| config.hold_from = 2);
+    world.run(async {
+        let busy = busy_with_short_requests(&world).await;
+        let held = world.begin("hello", "").await;
+        world.deploy("hello", world.deployment(2)).await;
+        let served = held.await.unwrap().unwrap();
+        assert_eq!(
+            served.start,
+            StartKind::Plain,
+            "on an instance of the new code"
+        );
+        world.release_all().await;
+        for running in busy {
+            running.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_long_request_is_not_held() {
+    let world = World::with(1, |config| config.hold_from = 1);
+    world.run(async {
+        world.function("hello").await;
+        let first = world.begin("hello", "hold").await;
+        world.clock.advance(Duration::from_millis(50)).await;
+        world.release_all().await;
+        first.await.unwrap().unwrap();
+        let busy = world.begin("hello", "hold").await;
+        let other = world.begin("hello", "").await;
+        assert_eq!(other.await.unwrap().unwrap().start, StartKind::Plain);
+        world.release_all().await;
+        busy.await.unwrap().unwrap();
+    });
+}

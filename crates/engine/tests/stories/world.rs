@@ -43,6 +43,7 @@ impl World {
             account_concurrency: 10,
             memory_mb_max: 4096,
             starts_at_once: 100,
+            hold_from: usize::MAX,
             keep_alive: Duration::from_secs(300),
             freeze_after: Duration::from_millis(200),
         };
