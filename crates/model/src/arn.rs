@@ -1,6 +1,8 @@
 //! ARNs of functions: the written form of a reference, shown in logs, contexts and answers.
 
-use crate::id::{AccountId, FunctionId, FunctionRef, InvalidName, Qualifier, Region};
+use crate::id::{
+    AccountId, FunctionId, FunctionRef, InvalidName, LayerId, LayerVersionId, Qualifier, Region,
+};
 
 /// `arn:aws:lambda:REGION:ACCOUNT:function:NAME`.
 pub fn function(id: &FunctionId) -> String {
@@ -18,6 +20,66 @@ pub fn reference(target: &FunctionRef) -> String {
         Qualifier::Version(version) => format!("{base}:{version}"),
         Qualifier::Alias(alias) => format!("{base}:{alias}"),
     }
+}
+
+/// `arn:aws:lambda:REGION:ACCOUNT:layer:NAME`.
+pub fn layer(id: &LayerId) -> String {
+    format!(
+        "arn:aws:lambda:{}:{}:layer:{}",
+        id.region, id.account, id.name
+    )
+}
+
+/// `arn:aws:lambda:REGION:ACCOUNT:layer:NAME:NUMBER`.
+pub fn layer_version(id: &LayerVersionId) -> String {
+    format!("{}:{}", layer(&id.layer), id.number)
+}
+
+/// Reads a layer's name or ARN, with the number that follows where one does.
+pub fn parse_layer(
+    text: &str,
+    account: &AccountId,
+    region: &Region,
+) -> Result<(LayerId, Option<u64>), InvalidName> {
+    let invalid = || InvalidName {
+        kind: "layer reference",
+        value: text.chars().take(200).collect(),
+        rule: "a name or a layer's ARN, with or without a version number",
+    };
+    let own = |name: &str| {
+        Ok(LayerId {
+            account: account.clone(),
+            region: region.clone(),
+            name: name.parse()?,
+        })
+    };
+    let Some(arn) = text.strip_prefix("arn:") else {
+        return Ok((own(text)?, None));
+    };
+    let parts: Vec<&str> = arn.split(':').collect();
+    let (partition, region, account, name, number) = match parts.as_slice() {
+        [partition, "lambda", region, account, "layer", name] => {
+            (partition, region, account, name, None)
+        }
+        [partition, "lambda", region, account, "layer", name, number] => {
+            (partition, region, account, name, Some(number))
+        }
+        _ => return Err(invalid()),
+    };
+    if !partition.starts_with("aws") {
+        return Err(invalid());
+    }
+    let number = match number.map(|number| number.parse::<u64>()) {
+        None => None,
+        Some(Ok(number)) if number > 0 => Some(number),
+        Some(_) => return Err(invalid()),
+    };
+    let layer = LayerId {
+        account: account.parse()?,
+        region: region.parse()?,
+        name: name.parse()?,
+    };
+    Ok((layer, number))
 }
 
 /// Reads a reference in any of its written forms: a name, a partial ARN
@@ -118,6 +180,33 @@ mod tests {
             "arn:aws:lambda:eu-west-1:123456789012:function:hello:live",
             "eu-west-1:123456789012:function:hello:live",
         );
+    }
+
+    #[test]
+    fn layers_are_read_by_name_and_by_arn() {
+        let account = "000000000000".parse().unwrap();
+        let region = "us-east-1".parse().unwrap();
+        let read = |text: &str| {
+            let (layer, number) = parse_layer(text, &account, &region).ok()?;
+            Some(match number {
+                None => super::layer(&layer),
+                Some(number) => layer_version(&LayerVersionId { layer, number }),
+            })
+        };
+        let whole = "arn:aws:lambda:eu-west-1:123456789012:layer:tools:3";
+        assert_eq!(read(whole).as_deref(), Some(whole));
+        assert_eq!(
+            read("tools").as_deref(),
+            Some("arn:aws:lambda:us-east-1:000000000000:layer:tools")
+        );
+        for wrong in [
+            "",
+            "a/b",
+            "arn:aws:lambda:eu-west-1:123456789012:layer:tools:0",
+            "arn:aws:s3:::b",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::Digest;
+use crate::id::{Digest, LayerVersionId};
 use crate::limit;
 use crate::runtime::Runtime;
 
@@ -45,6 +45,64 @@ pub struct FunctionConfig {
     /// Whether a debugger is to be listened for in the instance; suspends timeouts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inspect: bool,
+    /// What its author declared besides.
+    #[serde(default, skip_serializing_if = "Declared::is_empty")]
+    pub declared: Declared,
+}
+
+/// What an author declared of a function that does not change how it runs here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Declared {
+    /// Who it is to other services: a role's ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The processors that its code was built for; none is the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
+    /// The log group that its log is shown in; none is `/aws/lambda/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group: Option<String>,
+    /// Least level of the platform's own JSON records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_log_level: Option<LogLevel>,
+    /// Settings of the vendor's that nothing here reads, told again as they were given: member
+    /// and JSON text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, String>,
+}
+
+impl Declared {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Processors that code may be built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86,
+    /// 64-bit ARM.
+    #[serde(rename = "arm64")]
+    Arm,
+}
+
+impl Architecture {
+    /// What this program runs on.
+    pub const HOST: Self = if cfg!(target_arch = "aarch64") {
+        Self::Arm
+    } else {
+        Self::X86
+    };
+
+    /// Its name, as AWS writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "arm64",
+        }
+    }
 }
 
 /// A stored tree of files.
@@ -54,6 +112,40 @@ pub struct Code {
     pub digest: Digest,
     /// Sum of the sizes of its files, in bytes.
     pub size_bytes: u64,
+    /// What it was unpacked from, where it came as an archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+    /// The layer version that it is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<LayerVersionId>,
+}
+
+impl Code {
+    /// A tree that came as a folder.
+    pub fn folder(digest: Digest, size_bytes: u64) -> Self {
+        Self {
+            digest,
+            size_bytes,
+            archive: None,
+            layer: None,
+        }
+    }
+}
+
+/// An archive as it was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Archive {
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its size, in bytes.
+    pub size_bytes: u64,
+    /// Digest of the stored tree that holds it, as [`Archive::FILE`].
+    pub tree: Digest,
+}
+
+impl Archive {
+    /// The archive's name in its tree.
+    pub const FILE: &str = "code.zip";
 }
 
 /// How log lines are written.
@@ -327,15 +419,13 @@ mod tests {
             timeout: Duration::from_secs(3),
             tmp_mb: 512,
             environment: BTreeMap::new(),
-            code: Code {
-                digest: Digest::from_bytes([0; 32]),
-                size_bytes: 10,
-            },
+            code: Code::folder(Digest::from_bytes([0; 32]), 10),
             layers: Vec::new(),
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             network: Network::Outside,
             inspect: false,
+            declared: Declared::default(),
         }
     }
 

@@ -107,6 +107,14 @@ text_id!(
 );
 
 text_id!(
+    /// A layer's name within its account and region.
+    LayerName,
+    "layer name",
+    "1 to 140 letters, digits, hyphens and underscores",
+    |v| (1..=140).contains(&v.len()) && v.chars().all(is_name_char)
+);
+
+text_id!(
     /// SHA-256 of some bytes or of a tree's manifest, 64 lower-case hexadecimal digits.
     Digest,
     "digest",
@@ -284,6 +292,26 @@ impl FunctionId {
             qualifier: Qualifier::Absent,
         }
     }
+}
+
+/// A layer in its account and region, whatever its version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayerId {
+    /// The tenant that owns it.
+    pub account: AccountId,
+    /// The region it lives in.
+    pub region: Region,
+    /// Its name there.
+    pub name: LayerName,
+}
+
+/// One immutable version of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayerVersionId {
+    /// The layer.
+    pub layer: LayerId,
+    /// Its number, from 1.
+    pub number: u64,
 }
 
 /// A function as a caller names it.

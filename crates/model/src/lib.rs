@@ -15,11 +15,12 @@ pub mod trace;
 
 pub use fault::Fault;
 pub use function::{
-    Code, Cors, FunctionConfig, LogFormat, LogLevel, Network, UrlConfig, ValidationError,
+    Architecture, Archive, Code, Cors, Declared, FunctionConfig, LogFormat, LogLevel, Network,
+    UrlConfig, ValidationError,
 };
 pub use id::{
     AccountId, AliasName, Digest, FunctionId, FunctionName, FunctionRef, InstanceId, InvalidName,
-    InvocationId, Qualifier, Region, VersionId,
+    InvocationId, LayerId, LayerName, LayerVersionId, Qualifier, Region, VersionId,
 };
 pub use invocation::{End, Execution, Outcome, StartKind, Timings};
 pub use metering::MeterRecord;

@@ -209,6 +209,7 @@ impl FunctionPlan {
             log_level: self.log_level,
             network,
             inspect,
+            declared: model::Declared::default(),
         }
     }
 }

@@ -34,18 +34,13 @@ pub(crate) fn config() -> Arc<FunctionConfig> {
         timeout: Duration::from_secs(3),
         tmp_mb: 512,
         environment: [("NAME".to_owned(), "world".to_owned())].into(),
-        code: Code {
-            digest: Digest::from_bytes([1; 32]),
-            size_bytes: 10,
-        },
-        layers: vec![Code {
-            digest: Digest::from_bytes([2; 32]),
-            size_bytes: 20,
-        }],
+        code: Code::folder(Digest::from_bytes([1; 32]), 10),
+        layers: vec![Code::folder(Digest::from_bytes([2; 32]), 20)],
         log_format: LogFormat::Json,
         log_level: LogLevel::Warn,
         network: Network::Outside,
         inspect: false,
+        declared: model::Declared::default(),
     })
 }
 

@@ -153,10 +153,7 @@ impl Fixture {
         )
         .await
         .unwrap();
-        let code = Code {
-            digest: tree.digest.parse().unwrap(),
-            size_bytes: tree.size_bytes,
-        };
+        let code = Code::folder(tree.digest.parse().unwrap(), tree.size_bytes);
         Self {
             engine,
             clock,
@@ -182,6 +179,7 @@ impl Fixture {
                 log_level: LogLevel::Info,
                 network: Network::PlatformOnly,
                 inspect: false,
+                declared: model::Declared::default(),
             },
             url: Some(UrlSettings::default()),
             reserved_concurrency: None,

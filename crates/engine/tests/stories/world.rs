@@ -117,10 +117,7 @@ impl World {
         std::fs::create_dir_all(&source).unwrap();
         std::fs::write(source.join("app.py"), format!("# {number}\n")).unwrap();
         let tree = self.trees.put(&source).unwrap();
-        Code {
-            digest: tree.digest.parse().unwrap(),
-            size_bytes: tree.size_bytes,
-        }
+        Code::folder(tree.digest.parse().unwrap(), tree.size_bytes)
     }
 
     /// How many trees of code are kept.
@@ -145,6 +142,7 @@ impl World {
                 log_level: LogLevel::Info,
                 network: Network::Outside,
                 inspect: false,
+                declared: model::Declared::default(),
             },
             url: Some(UrlSettings::default()),
             reserved_concurrency: None,

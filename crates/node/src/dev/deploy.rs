@@ -168,8 +168,5 @@ async fn keep(node: &Arc<Node>, package: Package) -> Result<Code, Failed> {
         Ok(tree) => tree?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    Ok(Code {
-        digest: tree.digest.parse()?,
-        size_bytes: tree.size_bytes,
-    })
+    Ok(Code::folder(tree.digest.parse()?, tree.size_bytes))
 }

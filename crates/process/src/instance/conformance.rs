@@ -179,10 +179,7 @@ impl<'a> Case<'a> {
     fn order(&self, folder: &Path, kept: &Arc<Kept>, clock: &Arc<dyn Clock>) -> StartOrder {
         let mut environment = BTreeMap::new();
         environment.insert("GREETING".to_owned(), "hello".to_owned());
-        let code = model::Code {
-            digest: model::Digest::from_bytes([0; 32]),
-            size_bytes: 0,
-        };
+        let code = model::Code::folder(model::Digest::from_bytes([0; 32]), 0);
         let config = FunctionConfig {
             runtime: self.runtime,
             handler: self.handler.to_owned(),
@@ -197,6 +194,7 @@ impl<'a> Case<'a> {
             log_level: self.log_level,
             network: model::Network::PlatformOnly,
             inspect: false,
+            declared: model::Declared::default(),
         };
         StartOrder {
             instance: model::InstanceId::from_random(clock.random_id()),

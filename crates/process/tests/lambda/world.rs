@@ -107,15 +107,13 @@ impl World {
             timeout: Duration::from_secs(3),
             tmp_mb: 512,
             environment: BTreeMap::new(),
-            code: model::Code {
-                digest: model::Digest::from_bytes([0; 32]),
-                size_bytes: 0,
-            },
+            code: model::Code::folder(model::Digest::from_bytes([0; 32]), 0),
             layers: Vec::new(),
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             network: model::Network::PlatformOnly,
             inspect: false,
+            declared: model::Declared::default(),
         };
         Function {
             world: self.clone(),
