@@ -20,12 +20,12 @@ pub(crate) fn function(
         ),
         None => (None, None),
     };
-    let aliases = function.aliases.iter().map(|(alias, routes)| {
-        let targets = routes.iter().map(|(version, weight)| wire::Target {
+    let aliases = function.aliases.iter().map(|alias| {
+        let targets = alias.routes.iter().map(|(version, weight)| wire::Target {
             version: version.to_string(),
             weight: *weight,
         });
-        (alias.to_string(), targets.collect())
+        (alias.name.to_string(), targets.collect())
     });
     wire::Function {
         name: function.id.name.to_string(),

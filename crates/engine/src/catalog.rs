@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::{
-    AccountId, AliasName, Digest, FunctionConfig, FunctionId, FunctionRef, Qualifier, Region,
+    AccountId, AliasName, Code, Digest, FunctionConfig, FunctionId, FunctionRef, Qualifier, Region,
     UrlConfig, VersionId,
 };
 use parking_lot::RwLock;
@@ -103,6 +103,20 @@ pub(crate) fn digests(config: &FunctionConfig) -> Vec<Digest> {
     let code = std::iter::once(&config.code);
     code.chain(&config.layers)
         .map(|code| code.digest.clone())
+        .collect()
+}
+
+/// Digests of all trees that settings name: code, layers, and the archives they came as.
+pub(crate) fn trees(config: &FunctionConfig) -> Vec<Digest> {
+    let code = std::iter::once(&config.code).chain(&config.layers);
+    code.flat_map(code_trees).collect()
+}
+
+/// Digests of the trees that code names: its files, and the archive that they came as.
+pub(crate) fn code_trees(code: &Code) -> Vec<Digest> {
+    let archive = code.archive.as_ref().map(|archive| archive.tree.clone());
+    std::iter::once(code.digest.clone())
+        .chain(archive)
         .collect()
 }
 
@@ -308,9 +322,9 @@ impl Entry {
             .view
             .aliases
             .iter()
-            .find(|(name, _)| name == alias);
+            .find(|known| known.name == *alias);
         found
-            .map(|(_, routes)| routes.as_slice())
+            .map(|known| known.routes.as_slice())
             .ok_or_else(missing)
     }
 
@@ -337,7 +351,8 @@ impl FunctionRecord {
             url: self.url_config(),
             reserved_concurrency: self.reserved_concurrency,
             versions: versions.to_vec(),
-            aliases: self.routes(),
+            aliases: self.aliases(),
+            tags: Arc::new(self.tags.clone()),
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use model::retry::{self, Attempt, Next, Policy};
+use model::retry::{self, Attempt, Next};
 use model::{End, Execution, Fault, FunctionId, FunctionRef, InvocationId, Principal};
 use store::{Expect, Lease, Op, Transaction};
 
@@ -102,7 +102,7 @@ impl Shared {
         let (queue, now_ms) = (Arc::clone(&look.queue), self.clock.now_ms());
         // Of events that have no permit, only those that have been due for longer than an event
         // may live: they need none to come to their end.
-        let (age_max, held) = (Policy::default().age_max, look.refused.is_some());
+        let (age_max, held) = (self.least_age_max(&queue), look.refused.is_some());
         let back = if held { age_max } else { Duration::ZERO };
         let due_by_ms = now_ms.saturating_sub(millis(back));
         let leased = self
@@ -225,7 +225,8 @@ impl Delivery {
             .saturating_sub(1)
             .saturating_sub(event.attempts);
         let age = event.age(self.shared.clock.now_ms());
-        let tried = if retry::is_expired(Policy::default(), age) {
+        let policy = self.shared.retry_policy(&event);
+        let tried = if retry::is_expired(policy, age) {
             Tried::TooOld
         } else if lost > LOST_MAX {
             Tried::Impossible(format!("the platform ended during {lost} attempts at it"))
@@ -409,7 +410,7 @@ impl Delivery {
             event.uncounted = event.uncounted.saturating_add(1);
         }
         match retry::next(
-            Policy::default(),
+            self.shared.retry_policy(event),
             event.age(now_ms),
             attempt,
             event.failures,

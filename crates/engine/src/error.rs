@@ -45,6 +45,14 @@ pub enum Error {
         /// The function.
         function: FunctionId,
     },
+    /// The principal may not do this with something that is no function.
+    #[error("{doing} {name}: the caller is not allowed to")]
+    NotAllowed {
+        /// What was asked for, as a verb.
+        doing: &'static str,
+        /// With what.
+        name: String,
+    },
     /// A setting breaks a rule.
     #[error("deploy: {0}")]
     Invalid(#[from] ValidationError),
@@ -100,6 +108,50 @@ pub enum Error {
         /// The function.
         function: FunctionId,
     },
+    /// A thing that was to be new is there already.
+    #[error("make {thing} {name}: it is there already")]
+    AlreadyThere {
+        /// What it is.
+        thing: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A thing that was to be changed, or told of, is not there.
+    #[error("find {thing} {name}: there is none")]
+    NotThere {
+        /// What it is.
+        thing: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A thing is no longer what the caller last saw of it.
+    #[error("change {thing} {name}: it has changed since it was read; read it and try again")]
+    Stale {
+        /// What it is.
+        thing: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A thing cannot go while another needs it.
+    #[error("remove {thing} {name}: {by} leads to it")]
+    InUse {
+        /// What it is.
+        thing: &'static str,
+        /// Its name.
+        name: String,
+        /// What needs it.
+        by: String,
+    },
+    /// More of something than is allowed.
+    #[error("{what}: {given} given; at most {max} are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many, or how much.
+        given: usize,
+        /// Most that is allowed.
+        max: usize,
+    },
     /// A record was written in a form that this program does not know.
     #[error("read record {key}: {detail}")]
     UnknownForm {
@@ -129,6 +181,12 @@ impl Error {
             | Self::ReservationTooLarge { .. }
             | Self::InvalidRoutes { .. }
             | Self::PayloadTooLarge { .. }
+            | Self::NotAllowed { .. }
+            | Self::AlreadyThere { .. }
+            | Self::NotThere { .. }
+            | Self::Stale { .. }
+            | Self::InUse { .. }
+            | Self::TooMany { .. }
             | Self::Conflict { .. } => Fault::Caller,
             Self::CannotRun(_) => Fault::Function,
             Self::CannotStart(error) => error.fault(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use model::principal::{Action, may};
-use model::{Execution, InvocationId, MeterRecord, StartKind, limit};
+use model::{Execution, InvocationId, MeterRecord, Principal, StartKind, limit, policy};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -18,6 +18,7 @@ use crate::error::ThrottleReason;
 use crate::instance::Slot;
 use crate::pool::{HOLD_MAX, Placed, STALLED_MAX, Take};
 use crate::port::{Call, StartError, StartFault, Waited};
+use crate::settings::qualifier_key;
 use crate::start::INSPECT_TIMEOUT;
 use crate::verb::Invoke;
 use crate::{Error, Shared};
@@ -150,18 +151,36 @@ pub(crate) fn authorize<'a>(
     request: &Invoke,
 ) -> Result<&'a Arc<Entry>, Error> {
     let function = &request.target.function;
-    if !may(
+    let own = may(
         &request.principal,
         Action::Invoke,
         function,
         request.public_url,
-    ) {
-        return Err(Error::Denied {
-            doing: "invoke",
-            function: function.clone(),
-        });
+    );
+    if own
+        || catalog
+            .get(function)
+            .is_ok_and(|entry| is_let_in(entry, request))
+    {
+        return catalog.get(function);
     }
-    catalog.get(function)
+    Err(Error::Denied {
+        doing: "invoke",
+        function: function.clone(),
+    })
+}
+
+/// Whether the policy of what is asked for lets another account's callers invoke it.
+fn is_let_in(entry: &Entry, request: &Invoke) -> bool {
+    let Principal::Account(account) = &request.principal else {
+        return false;
+    };
+    let key = qualifier_key(&request.target.qualifier);
+    let policy = entry.record.policies.get(&key);
+    policy.is_some_and(|policy| {
+        let mut texts = policy.statements.iter().map(|statement| &statement.text);
+        texts.any(|text| policy::allows(text, account, "lambda:InvokeFunction"))
+    })
 }
 
 /// Refuses a payload that is larger than `max` bytes.

@@ -2,7 +2,9 @@
 //! It names no wire format, no operating system call and no cloud.
 
 mod admission;
+mod apply;
 mod catalog;
+mod change;
 mod deliver;
 mod deploy;
 mod error;
@@ -12,11 +14,13 @@ mod idle;
 mod instance;
 mod instances;
 mod invoke;
+mod layer;
 mod log;
 mod meter;
 mod pool;
 pub mod port;
 mod record;
+mod settings;
 mod start;
 mod stats;
 mod stop;
@@ -24,15 +28,15 @@ mod sweep;
 mod turns;
 pub mod verb;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use model::{
-    AccountId, AliasName, Execution, FunctionId, FunctionRef, InvocationId, Principal, Region,
-    VersionId,
+    AccountId, AliasName, Execution, FunctionId, FunctionRef, InvocationId, LayerId,
+    LayerVersionId, Principal, Qualifier, Region,
 };
 use parking_lot::Mutex;
 use store::{Clock, LogWriter, Logs, Store, Trees};
@@ -40,8 +44,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use error::{Error, ThrottleReason};
+use settings::qualifier_key;
 pub use stats::{InstanceState, InstanceView, Stats};
-use verb::{Deployed, Deployment, EventView, FunctionView, Invoke};
+use verb::{
+    Alias, AliasChange, Changed, Creation, Deployed, Deployment, EventView, Expected, FunctionView,
+    Invoke, LayerPublication, LayerView, Policy, Publication, Retries, Statement, Update,
+};
 
 /// Everything the engine may be told.
 #[derive(Debug, Clone)]
@@ -77,6 +85,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     runtime: Arc<dyn port::Runtime>,
     catalog: ArcSwap<catalog::Catalog>,
+    layers: ArcSwap<layer::Layers>,
     generation: watch::Sender<u64>,
     /// Held by whoever changes the catalog, so that changes are seen in the order they are kept.
     writing: tokio::sync::Mutex<()>,
@@ -107,7 +116,9 @@ impl Engine {
         runtime: Arc<dyn port::Runtime>,
     ) -> Result<Self, Error> {
         let catalog = catalog::Catalog::load(&*store, config.account_concurrency).await?;
+        let layers = layer::Layers::load(&*store).await?;
         let shared = Arc::new(Shared {
+            layers: ArcSwap::from_pointee(layers),
             events: event::Events::new(&catalog.wake),
             catalog: ArcSwap::from_pointee(catalog),
             generation: watch::Sender::new(0),
@@ -146,24 +157,234 @@ impl Engine {
         self.shared.set_url_port(function, port).await
     }
 
+    /// Makes a function that is not there yet.
+    pub async fn create(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        creation: Creation,
+    ) -> Result<Changed, Error> {
+        self.shared.create(who, function, creation).await
+    }
+
+    /// Changes settings or code of `$LATEST`. Made anew where the function changes meanwhile.
+    pub async fn update(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        update: Update,
+    ) -> Result<Changed, Error> {
+        self.shared.update(who, function, update).await
+    }
+
     /// Makes an immutable version of `$LATEST`; the last one again if nothing changed since.
     pub async fn publish(
         &self,
         who: &Principal,
         function: &FunctionId,
-    ) -> Result<VersionId, Error> {
-        self.shared.publish(who, function).await
+        expected: Expected,
+        publication: Publication,
+    ) -> Result<Arc<FunctionView>, Error> {
+        self.shared
+            .publish(who, function, expected, publication)
+            .await
     }
 
-    /// Points an alias at one or two versions with weights that sum to one.
-    pub async fn promote(
+    /// Removes a published version that no alias leads to.
+    pub async fn remove_version(
         &self,
         who: &Principal,
         function: &FunctionId,
-        alias: &AliasName,
-        routes: Vec<(VersionId, f64)>,
+        number: u64,
     ) -> Result<(), Error> {
-        self.shared.promote(who, function, alias, routes).await
+        self.shared.remove_version(who, function, number).await
+    }
+
+    /// Makes or changes an alias: one version, or two with weights that sum to one.
+    pub async fn set_alias(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        name: &AliasName,
+        change: AliasChange,
+    ) -> Result<Alias, Error> {
+        self.shared.set_alias(who, function, name, change).await
+    }
+
+    /// Removes an alias, if it is there.
+    pub async fn remove_alias(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        name: &AliasName,
+    ) -> Result<(), Error> {
+        self.shared.remove_alias(who, function, name).await
+    }
+
+    /// Reserves a part of the account's concurrency for the function alone, and limits it to
+    /// that; none shares the account's again.
+    pub async fn reserve(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        reserved: Option<u32>,
+    ) -> Result<(), Error> {
+        self.shared.reserve(who, function, reserved).await
+    }
+
+    /// Adds labels and removes others.
+    pub async fn tag(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        add: BTreeMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<(), Error> {
+        self.shared.tag(who, function, add, remove).await
+    }
+
+    /// The policy of a function, a version or an alias, where it has one.
+    pub fn policy(&self, target: &FunctionRef) -> Result<Option<Policy>, Error> {
+        let catalog = self.shared.catalog.load();
+        let entry = catalog.get(&target.function)?;
+        entry.show(target)?;
+        let policy = entry.record.policies.get(&qualifier_key(&target.qualifier));
+        Ok(policy.map(record::PolicyRecord::view))
+    }
+
+    /// Adds a statement to a policy.
+    pub async fn permit(
+        &self,
+        who: &Principal,
+        target: &FunctionRef,
+        expected: Expected,
+        statement: Statement,
+    ) -> Result<(), Error> {
+        self.shared.permit(who, target, expected, statement).await
+    }
+
+    /// Removes a statement from a policy.
+    pub async fn forbid(
+        &self,
+        who: &Principal,
+        target: &FunctionRef,
+        expected: Expected,
+        id: &str,
+    ) -> Result<(), Error> {
+        self.shared.forbid(who, target, expected, id).await
+    }
+
+    /// How accepted events are tried, where that was decided for this very qualifier.
+    pub fn retries(&self, target: &FunctionRef) -> Result<Option<Retries>, Error> {
+        let catalog = self.shared.catalog.load();
+        let entry = catalog.get(&target.function)?;
+        entry.show(target)?;
+        let retries = entry.record.retries.get(&qualifier_key(&target.qualifier));
+        Ok(retries.map(record::RetryRecord::view))
+    }
+
+    /// The same for every qualifier for which it was decided.
+    pub fn all_retries(&self, function: &FunctionId) -> Result<Vec<(Qualifier, Retries)>, Error> {
+        let catalog = self.shared.catalog.load();
+        let retries = catalog.get(function)?.record.retries.iter();
+        let known = |(key, it): (&String, &record::RetryRecord)| {
+            let qualifier = if key.is_empty() {
+                Qualifier::Absent
+            } else {
+                key.parse().ok()?
+            };
+            Some((qualifier, it.view()))
+        };
+        Ok(retries.filter_map(known).collect())
+    }
+
+    /// Decides how accepted events are tried: `edit` is given what was decided before, and
+    /// answers what is to hold; none is the default.
+    pub async fn set_retries(
+        &self,
+        who: &Principal,
+        target: &FunctionRef,
+        edit: impl FnOnce(Option<Retries>) -> Result<Option<Retries>, Error> + Send + 'static,
+    ) -> Result<Option<Retries>, Error> {
+        self.shared.set_retries(who, target, edit).await
+    }
+
+    /// Makes a new version of a layer. Its trees must be stored already.
+    pub async fn publish_layer(
+        &self,
+        who: &Principal,
+        publication: LayerPublication,
+    ) -> Result<Arc<LayerView>, Error> {
+        self.shared.publish_layer(who, publication).await
+    }
+
+    /// One version of a layer, of the principal's own or shared with it.
+    pub fn layer(&self, who: &Principal, id: &LayerVersionId) -> Result<Arc<LayerView>, Error> {
+        self.shared.layer(who, id)
+    }
+
+    /// Versions of a layer, the newest first.
+    pub fn layer_versions(
+        &self,
+        who: &Principal,
+        layer: &LayerId,
+    ) -> Result<Vec<Arc<LayerView>>, Error> {
+        self.shared.layer_versions(who, layer)
+    }
+
+    /// The newest version of each of the account's layers in a region, by name.
+    pub fn layers(&self, account: &AccountId, region: &Region) -> Vec<Arc<LayerView>> {
+        self.shared.newest_layers(account, region)
+    }
+
+    /// Removes a version of a layer, if it is there; functions that have it keep it.
+    pub async fn remove_layer(&self, who: &Principal, id: &LayerVersionId) -> Result<(), Error> {
+        self.shared.remove_layer(who, id).await
+    }
+
+    /// Adds a statement to the policy of a version of a layer.
+    pub async fn permit_layer(
+        &self,
+        who: &Principal,
+        id: &LayerVersionId,
+        expected: Expected,
+        statement: Statement,
+    ) -> Result<(), Error> {
+        let change = layer::PolicyChange::Add(statement);
+        self.shared
+            .change_layer_policy(who, id, expected, change)
+            .await
+    }
+
+    /// Removes a statement from the policy of a version of a layer.
+    pub async fn forbid_layer(
+        &self,
+        who: &Principal,
+        id: &LayerVersionId,
+        expected: Expected,
+        statement: &str,
+    ) -> Result<(), Error> {
+        let change = layer::PolicyChange::Remove(statement.to_owned());
+        self.shared
+            .change_layer_policy(who, id, expected, change)
+            .await
+    }
+
+    /// A setting of the vendor's that was kept for the function.
+    pub fn kept(&self, function: &FunctionId, name: &str) -> Result<Option<String>, Error> {
+        let catalog = self.shared.catalog.load();
+        Ok(catalog.get(function)?.record.kept.get(name).cloned())
+    }
+
+    /// Keeps a setting of the vendor's that nothing here reads, or forgets it.
+    pub async fn keep(
+        &self,
+        who: &Principal,
+        function: &FunctionId,
+        name: impl Into<String>,
+        value: Option<String>,
+    ) -> Result<(), Error> {
+        self.shared.keep(who, function, name.into(), value).await
     }
 
     /// Removes a function with its versions and aliases. Busy instances finish first.

@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use model::retry::Policy;
 use model::{AliasName, Cors, FunctionConfig, FunctionId, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Record, Store};
 
 use crate::Error;
+use crate::verb::Alias;
 
 /// Functions with `$LATEST` and their aliases.
 pub(crate) const FUNCTIONS: &str = "functions";
@@ -44,7 +47,88 @@ pub(crate) struct FunctionRecord {
     #[serde(default)]
     pub(crate) last_version: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) aliases: BTreeMap<AliasName, Vec<RouteRecord>>,
+    pub(crate) aliases: BTreeMap<AliasName, AliasRecord>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tags: BTreeMap<String, String>,
+    /// Who else may do what, by the qualifier that the statements are for; empty is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) policies: BTreeMap<String, PolicyRecord>,
+    /// How accepted events are tried, by qualifier.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) retries: BTreeMap<String, RetryRecord>,
+    /// Settings of the vendor's that nothing here reads, by their name: JSON text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kept: BTreeMap<String, String>,
+}
+
+/// An alias.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "AliasForm")]
+pub(crate) struct AliasRecord {
+    pub(crate) routes: Vec<RouteRecord>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+    /// Grows with every change.
+    pub(crate) revision: u64,
+}
+
+/// Earlier programs kept the routes alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AliasForm {
+    Routes(Vec<RouteRecord>),
+    Whole {
+        routes: Vec<RouteRecord>,
+        #[serde(default)]
+        description: String,
+        revision: u64,
+    },
+}
+
+impl From<AliasForm> for AliasRecord {
+    fn from(form: AliasForm) -> Self {
+        match form {
+            AliasForm::Routes(routes) => Self {
+                routes,
+                ..Self::default()
+            },
+            AliasForm::Whole {
+                routes,
+                description,
+                revision,
+            } => Self {
+                routes,
+                description,
+                revision,
+            },
+        }
+    }
+}
+
+/// Statements of a policy, in the order in which they were added.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct PolicyRecord {
+    pub(crate) statements: Vec<StatementRecord>,
+    /// Grows with every change.
+    pub(crate) revision: u64,
+}
+
+/// One statement of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StatementRecord {
+    pub(crate) id: String,
+    /// JSON text.
+    pub(crate) text: String,
+}
+
+/// How accepted events are tried.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct RetryRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retries_max: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) age_max_s: Option<u32>,
+    pub(crate) changed_ms: u64,
 }
 
 /// A function's URL, as its author chose it.
@@ -110,18 +194,55 @@ pub enum EventState {
 }
 
 impl FunctionRecord {
+    /// A function of which nothing is decided but its settings and code.
+    pub(crate) fn new(id: &FunctionId, config: Arc<FunctionConfig>) -> Self {
+        Self {
+            id: id.clone(),
+            config,
+            changed_ms: 0,
+            revision: 0,
+            reserved_concurrency: None,
+            url_id: None,
+            url_port: None,
+            url: None,
+            last_version: 0,
+            aliases: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        }
+    }
+
     /// Its aliases and where each leads.
-    pub(crate) fn routes(&self) -> Vec<(AliasName, Vec<(VersionId, f64)>)> {
-        let lead = |routes: &Vec<RouteRecord>| {
-            routes
-                .iter()
-                .map(|route| (route.version, route.weight))
-                .collect()
+    pub(crate) fn aliases(&self) -> Vec<Alias> {
+        let aliases = self.aliases.iter();
+        aliases.map(|(name, alias)| alias.view(name)).collect()
+    }
+
+    /// How accepted events of this qualifier are tried.
+    pub(crate) fn retry_policy(&self, qualifier: &str) -> Policy {
+        let default = Policy::default();
+        let Some(retries) = self.retries.get(qualifier) else {
+            return default;
         };
-        self.aliases
-            .iter()
-            .map(|(name, routes)| (name.clone(), lead(routes)))
-            .collect()
+        let age_max = retries.age_max_s.map(|age| Duration::from_secs(age.into()));
+        Policy {
+            retries_max: retries.retries_max.unwrap_or(default.retries_max),
+            age_max: age_max.unwrap_or(default.age_max),
+        }
+    }
+}
+
+impl AliasRecord {
+    pub(crate) fn view(&self, name: &AliasName) -> Alias {
+        let routes = self.routes.iter();
+        Alias {
+            name: name.clone(),
+            routes: routes.map(|route| (route.version, route.weight)).collect(),
+            description: self.description.clone(),
+            revision: self.revision,
+        }
     }
 }
 
@@ -186,7 +307,7 @@ pub(crate) async fn versions(
     Ok(versions)
 }
 
-async fn all(store: &dyn Store, collection: &str) -> Result<Vec<Record>, Error> {
+pub(crate) async fn all(store: &dyn Store, collection: &str) -> Result<Vec<Record>, Error> {
     let mut records: Vec<Record> = Vec::new();
     loop {
         let after = records.last().map(|record| record.key.clone());

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::digests;
+use crate::catalog::{code_trees, trees};
 use crate::{Engine, Error, Shared};
 
 /// How long changes gather before what they left is looked for (ours: whoever saves a file every
@@ -61,7 +61,8 @@ impl Shared {
         let running = running.iter().map(|live| Arc::clone(&live.revision.config));
         deployed
             .chain(running)
-            .flat_map(|config| digests(&config))
+            .flat_map(|config| trees(&config))
+            .chain(self.layers.load().code().flat_map(code_trees))
             .map(|digest| digest.to_string())
             .collect()
     }

@@ -1,9 +1,11 @@
 //! What the verbs take and answer.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use model::{
-    AliasName, FunctionConfig, FunctionId, FunctionRef, InvocationId, Principal, UrlConfig,
-    VersionId,
+    AliasName, Code, FunctionConfig, FunctionId, FunctionRef, InvocationId, LayerId,
+    LayerVersionId, Principal, UrlConfig, VersionId,
 };
 
 use crate::port::Warning;
@@ -103,5 +105,161 @@ pub struct FunctionView {
     /// Published versions, in order.
     pub versions: Vec<VersionId>,
     /// Aliases and where each leads.
-    pub aliases: Vec<(AliasName, Vec<(VersionId, f64)>)>,
+    pub aliases: Vec<Alias>,
+    /// Labels that its owner gave it.
+    pub tags: std::sync::Arc<BTreeMap<String, String>>,
+}
+
+/// A name that leads to one version or to two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alias {
+    /// The name.
+    pub name: AliasName,
+    /// Versions with the part of the invocations that each gets.
+    pub routes: Vec<(VersionId, f64)>,
+    /// What it is for, in its author's words.
+    pub description: String,
+    /// Grows with every change.
+    pub revision: u64,
+}
+
+/// What must be so for a change to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expected {
+    /// Nothing.
+    #[default]
+    Anything,
+    /// It is not there yet.
+    Absent,
+    /// It is there.
+    Present,
+    /// It is there and this is its revision.
+    Revision(u64),
+}
+
+/// What makes a new function.
+#[derive(Debug, Clone)]
+pub struct Creation {
+    /// Settings and code. Trees it names must be stored already.
+    pub config: FunctionConfig,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// Also publish a version.
+    pub publish: Option<Publication>,
+}
+
+/// What changes a function's `$LATEST`.
+pub struct Update {
+    /// What the function must be.
+    pub expected: Expected,
+    /// The change; may be made more than once, each time of what the function is then.
+    pub edit: Box<dyn Fn(&mut FunctionConfig) + Send + Sync>,
+    /// Also publish a version.
+    pub publish: Option<Publication>,
+    /// Only see whether it could be done.
+    pub dry_run: bool,
+}
+
+impl std::fmt::Debug for Update {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Update")
+            .field("expected", &self.expected)
+            .field("publish", &self.publish)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a published version says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Publication {
+    /// In the author's words; none is the function's own.
+    pub description: Option<String>,
+}
+
+/// What a creation or an update led to.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// `$LATEST`, or the version that was published.
+    pub view: std::sync::Arc<FunctionView>,
+    /// What its author should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// What to change of an alias.
+#[derive(Debug, Clone, Default)]
+pub struct AliasChange {
+    /// What the alias must be.
+    pub expected: Expected,
+    /// Where it leads from now on; none leaves that.
+    pub routes: Option<Vec<(VersionId, f64)>>,
+    /// Its description from now on; none leaves that.
+    pub description: Option<String>,
+}
+
+/// One statement of a policy: who may do what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Its id within the policy.
+    pub id: String,
+    /// JSON text, passed through unread.
+    pub text: String,
+}
+
+/// A policy: who else may do what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// In the order in which they were added. Never empty.
+    pub statements: Vec<Statement>,
+    /// Grows with every change.
+    pub revision: u64,
+}
+
+/// How accepted events are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retries {
+    /// Retries after a function error; none is the default.
+    pub retries_max: Option<u8>,
+    /// Age at which an event is given up, in seconds; none is the default.
+    pub age_max_s: Option<u32>,
+    /// When it last changed, in milliseconds since the Unix epoch.
+    pub changed_ms: u64,
+}
+
+/// What makes a new version of a layer.
+#[derive(Debug, Clone)]
+pub struct LayerPublication {
+    /// The layer.
+    pub layer: LayerId,
+    /// Its files, stored already.
+    pub code: Code,
+    /// What it is for.
+    pub description: String,
+    /// Its licence.
+    pub license: Option<String>,
+    /// Runtimes it was made for, as the vendor writes them.
+    pub runtimes: Vec<String>,
+    /// Processors it was made for, as the vendor writes them.
+    pub architectures: Vec<String>,
+}
+
+/// One version of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerView {
+    /// Which.
+    pub id: LayerVersionId,
+    /// Its files.
+    pub code: Code,
+    /// What it is for.
+    pub description: String,
+    /// Its licence.
+    pub license: Option<String>,
+    /// Runtimes it was made for, as the vendor writes them.
+    pub runtimes: Vec<String>,
+    /// Processors it was made for, as the vendor writes them.
+    pub architectures: Vec<String>,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Who else may use it.
+    pub policy: Option<Policy>,
 }

@@ -8,6 +8,7 @@ pub mod id;
 pub mod invocation;
 pub mod limit;
 pub mod metering;
+pub mod policy;
 pub mod principal;
 pub mod retry;
 pub mod runtime;

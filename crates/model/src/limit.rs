@@ -25,6 +25,10 @@ pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
 pub const ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
 /// Layers of a function (AWS quota).
 pub const LAYERS_MAX: usize = 5;
+/// Tags of a function (AWS quota).
+pub const TAGS_MAX: usize = 50;
+/// Policy of a function, in bytes: 20 KB (AWS quota).
+pub const POLICY_BYTES_MAX: usize = 20 * 1024;
 /// Code and layers unpacked, in bytes (AWS quota).
 pub const UNPACKED_BYTES_MAX: u64 = 262_144_000;
 /// /tmp where none is given, in MB (AWS default).

@@ -24,6 +24,16 @@ pub enum Action {
     Write,
 }
 
+/// Whether the principal may do anything at all with what an account has, unless a policy says
+/// so.
+pub fn may_use(principal: &Principal, owner: &AccountId) -> bool {
+    match principal {
+        Principal::Platform => true,
+        Principal::Account(account) => account == owner,
+        Principal::Public => false,
+    }
+}
+
 /// Whether the principal may do this to the function. `public_url` tells that the request came
 /// in through the function's own URL and that URL asks for no authentication.
 pub fn may(principal: &Principal, action: Action, function: &FunctionId, public_url: bool) -> bool {

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use engine::verb::{AliasChange, Expected, Publication};
 use expect_test::{Expect, expect};
 use http_body_util::BodyExt as _;
 use model::End;
@@ -283,15 +284,31 @@ fn settle(value: &mut serde_json::Value) {
     }
 }
 
+async fn publish(fixture: &Fixture) {
+    let owner = model::Principal::Account(hello().account);
+    let (expected, publication) = (Expected::Anything, Publication::default());
+    let engine = &fixture.engine;
+    let function = hello();
+    let published = engine.publish(&owner, &function, expected, publication);
+    published.await.unwrap();
+}
+
+fn lead(routes: Vec<(model::VersionId, f64)>) -> AliasChange {
+    AliasChange {
+        routes: Some(routes),
+        ..AliasChange::default()
+    }
+}
+
 async fn check_read(path: &str, expected: Expect) {
     let fixture = deployed(echo).await;
     let owner = model::Principal::Account(hello().account);
-    fixture.engine.publish(&owner, &hello()).await.unwrap();
+    publish(&fixture).await;
     let alias = "live".parse().unwrap();
     let routes = vec![(model::VersionId::Number(1), 1.0)];
     fixture
         .engine
-        .promote(&owner, &hello(), &alias, routes)
+        .set_alias(&owner, &hello(), &alias, lead(routes))
         .await
         .unwrap();
     let value = read(&fixture, path).await;
@@ -371,7 +388,7 @@ async fn revisions_have_ids_of_their_own() {
     assert!(first.parse::<InvocationId>().is_ok());
     assert_ne!(first, revision("other").await);
     assert_eq!(first, revision("hello").await);
-    fixture.engine.publish(&owner, &hello()).await.unwrap();
+    publish(&fixture).await;
     let published = revision("hello:1").await;
     deploy(&hello(), 4).await;
     assert_ne!(first, revision("hello").await);
@@ -382,8 +399,7 @@ async fn revisions_have_ids_of_their_own() {
 #[tokio::test]
 async fn functions_are_read_as_they_are_named() {
     let fixture = deployed(echo).await;
-    let owner = model::Principal::Account(hello().account);
-    fixture.engine.publish(&owner, &hello()).await.unwrap();
+    publish(&fixture).await;
     let named = |path: &'static str| {
         let fixture = &fixture;
         async move {
@@ -447,8 +463,7 @@ async fn lists_have_pages() {
 #[tokio::test]
 async fn versions_aliases_and_urls_are_listed() {
     let fixture = deployed(echo).await;
-    let owner = model::Principal::Account(hello().account);
-    fixture.engine.publish(&owner, &hello()).await.unwrap();
+    publish(&fixture).await;
     let versions = read(&fixture, "/2015-03-31/functions/hello/versions").await;
     let arns: Vec<_> = versions["Versions"]
         .as_array()

@@ -59,18 +59,44 @@ fn function() -> FunctionRecord {
         last_version: 2,
         aliases: [(
             "live".parse().unwrap(),
-            vec![
-                RouteRecord {
-                    version: VersionId::Number(2),
-                    weight: 0.75,
-                },
-                RouteRecord {
-                    version: VersionId::Number(1),
-                    weight: 0.25,
-                },
-            ],
+            AliasRecord {
+                routes: vec![
+                    RouteRecord {
+                        version: VersionId::Number(2),
+                        weight: 0.75,
+                    },
+                    RouteRecord {
+                        version: VersionId::Number(1),
+                        weight: 0.25,
+                    },
+                ],
+                description: "what users get".into(),
+                revision: 3,
+            },
         )]
         .into(),
+        tags: [("team".to_owned(), "blue".to_owned())].into(),
+        policies: [(
+            "live".to_owned(),
+            PolicyRecord {
+                statements: vec![StatementRecord {
+                    id: "bucket".into(),
+                    text: "{}".into(),
+                }],
+                revision: 2,
+            },
+        )]
+        .into(),
+        retries: [(
+            String::new(),
+            RetryRecord {
+                retries_max: Some(0),
+                age_max_s: None,
+                changed_ms: 1_767_225_600_000,
+            },
+        )]
+        .into(),
+        kept: [("recursion".to_owned(), "\"Allow\"".to_owned())].into(),
     }
 }
 
@@ -93,67 +119,94 @@ fn functions() {
     check(
         &function(),
         expect![[r#"
-        {
-          "aliases": {
-            "live": [
-              {
-                "version": "2",
-                "weight": 0.75
+            {
+              "aliases": {
+                "live": {
+                  "description": "what users get",
+                  "revision": 3,
+                  "routes": [
+                    {
+                      "version": "2",
+                      "weight": 0.75
+                    },
+                    {
+                      "version": "1",
+                      "weight": 0.25
+                    }
+                  ]
+                }
               },
-              {
-                "version": "1",
-                "weight": 0.25
-              }
-            ]
-          },
-          "changed_ms": 1767225600000,
-          "config": {
-            "code": {
-              "digest": "0101010101010101010101010101010101010101010101010101010101010101",
-              "size_bytes": 10
-            },
-            "description": "greets",
-            "environment": {
-              "NAME": "world"
-            },
-            "handler": "app.handler",
-            "layers": [
-              {
-                "digest": "0202020202020202020202020202020202020202020202020202020202020202",
-                "size_bytes": 20
-              }
-            ],
-            "log_format": "Json",
-            "log_level": "WARN",
-            "memory_mb": 128,
-            "network": "Outside",
-            "runtime": "python3.12",
-            "timeout": {
-              "nanos": 0,
-              "secs": 3
-            },
-            "tmp_mb": 512
-          },
-          "id": {
-            "account": "000000000000",
-            "name": "hello",
-            "region": "eu-west-1"
-          },
-          "last_version": 2,
-          "reserved_concurrency": 5,
-          "revision": 4,
-          "url": {
-            "cors": {
-              "allow_credentials": false,
-              "allow_headers": [],
-              "allow_methods": [],
-              "allow_origins": [],
-              "expose_headers": []
-            }
-          },
-          "url_id": "abc",
-          "url_port": 4567
-        }"#]],
+              "changed_ms": 1767225600000,
+              "config": {
+                "code": {
+                  "digest": "0101010101010101010101010101010101010101010101010101010101010101",
+                  "size_bytes": 10
+                },
+                "description": "greets",
+                "environment": {
+                  "NAME": "world"
+                },
+                "handler": "app.handler",
+                "layers": [
+                  {
+                    "digest": "0202020202020202020202020202020202020202020202020202020202020202",
+                    "size_bytes": 20
+                  }
+                ],
+                "log_format": "Json",
+                "log_level": "WARN",
+                "memory_mb": 128,
+                "network": "Outside",
+                "runtime": "python3.12",
+                "timeout": {
+                  "nanos": 0,
+                  "secs": 3
+                },
+                "tmp_mb": 512
+              },
+              "id": {
+                "account": "000000000000",
+                "name": "hello",
+                "region": "eu-west-1"
+              },
+              "kept": {
+                "recursion": "\"Allow\""
+              },
+              "last_version": 2,
+              "policies": {
+                "live": {
+                  "revision": 2,
+                  "statements": [
+                    {
+                      "id": "bucket",
+                      "text": "{}"
+                    }
+                  ]
+                }
+              },
+              "reserved_concurrency": 5,
+              "retries": {
+                "": {
+                  "changed_ms": 1767225600000,
+                  "retries_max": 0
+                }
+              },
+              "revision": 4,
+              "tags": {
+                "team": "blue"
+              },
+              "url": {
+                "cors": {
+                  "allow_credentials": false,
+                  "allow_headers": [],
+                  "allow_methods": [],
+                  "allow_origins": [],
+                  "expose_headers": []
+                }
+              },
+              "url_id": "abc",
+              "url_port": 4567
+            }"#]],
     );
 }
 
@@ -322,6 +375,10 @@ fn what_an_earlier_program_left_out_has_a_default() {
         "url",
         "last_version",
         "aliases",
+        "tags",
+        "policies",
+        "retries",
+        "kept",
     ] {
         fields.remove(optional).unwrap();
     }
@@ -330,6 +387,17 @@ fn what_an_earlier_program_left_out_has_a_default() {
         (read.url, read.last_version, read.aliases.len()),
         (None, 0, 0)
     );
+}
+
+#[test]
+fn aliases_of_an_earlier_program_are_read() {
+    let form = r#"[{"version":"2","weight":1.0}]"#;
+    let alias: AliasRecord = read("key", form.as_bytes()).unwrap();
+    let route = RouteRecord {
+        version: VersionId::Number(2),
+        weight: 1.0,
+    };
+    assert_eq!((alias.routes, alias.revision), (vec![route], 0));
 }
 
 #[test]

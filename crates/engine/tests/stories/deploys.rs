@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::port::{LogEvent, LogSink};
-use engine::verb::UrlSettings;
+use engine::verb::{AliasChange, UrlSettings};
 use engine::{Engine, Error};
 use model::{AliasName, Fault, VersionId};
 
@@ -265,13 +265,9 @@ fn versions_are_immutable_and_aliases_lead_to_them_by_weight() {
         let hello = function("hello");
         world.function("hello").await;
         let engine = world.engine();
-        let one = engine.publish(&owner(), &hello).await.unwrap();
+        let one = world.publish("hello").await;
         assert_eq!(one, VersionId::Number(1));
-        assert_eq!(
-            engine.publish(&owner(), &hello).await.unwrap(),
-            one,
-            "nothing changed"
-        );
+        assert_eq!(world.publish("hello").await, one, "nothing changed");
         let mut second = world.deployment(2);
         second.publish = true;
         let two = world.deploy("hello", second.clone()).await;
@@ -292,7 +288,15 @@ fn versions_are_immutable_and_aliases_lead_to_them_by_weight() {
 
         let routes = vec![(VersionId::Number(2), 0.9), (VersionId::Number(1), 0.1)];
         engine
-            .promote(&owner(), &hello, &live(), routes)
+            .set_alias(
+                &owner(),
+                &hello,
+                &live(),
+                AliasChange {
+                    routes: Some(routes),
+                    ..AliasChange::default()
+                },
+            )
             .await
             .unwrap();
         let mut ran = [0; 2];
@@ -324,7 +328,7 @@ fn routes_that_make_no_sense_are_refused() {
     world.run(async {
         world.function("hello").await;
         let engine = world.engine();
-        let one = engine.publish(&owner(), &function("hello")).await.unwrap();
+        let one = world.publish("hello").await;
         let latest = VersionId::Latest;
         for routes in [
             vec![],
@@ -336,7 +340,15 @@ fn routes_that_make_no_sense_are_refused() {
             vec![(one, 0.2), (one, 0.3), (one, 0.5)],
         ] {
             let promoted = engine
-                .promote(&owner(), &function("hello"), &live(), routes)
+                .set_alias(
+                    &owner(),
+                    &function("hello"),
+                    &live(),
+                    AliasChange {
+                        routes: Some(routes),
+                        ..AliasChange::default()
+                    },
+                )
                 .await;
             assert_eq!(promoted.unwrap_err().fault(), Fault::Caller);
         }
@@ -383,11 +395,7 @@ fn a_removed_function_is_gone_with_its_instances_and_versions() {
     let mut world = World::new();
     world.run(async {
         world.function("hello").await;
-        world
-            .engine()
-            .publish(&owner(), &function("hello"))
-            .await
-            .unwrap();
+        world.publish("hello").await;
         world.invoke("hello:1", "").await.unwrap();
         let busy = world.begin("hello", "hold").await;
         world
@@ -406,11 +414,7 @@ fn a_removed_function_is_gone_with_its_instances_and_versions() {
         assert!(matches!(gone, Err(Error::NotFound { .. })));
         // Deployed again, it begins anew.
         world.function("hello").await;
-        let one = world
-            .engine()
-            .publish(&owner(), &function("hello"))
-            .await
-            .unwrap();
+        let one = world.publish("hello").await;
         assert_eq!(one, VersionId::Number(1));
         world
             .engine()

@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+mod changes;
 mod clock;
 mod deploys;
 mod events;
 mod fake;
 mod idle;
+mod layers;
 mod limits;
 mod pools;
 mod shelf;

@@ -164,6 +164,17 @@ impl World {
             .await
     }
 
+    /// Publishes `$LATEST`.
+    pub(crate) async fn publish(&self, name: &str) -> model::VersionId {
+        let expected = engine::verb::Expected::Anything;
+        let publication = engine::verb::Publication::default();
+        let published = self
+            .engine()
+            .publish(&owner(), &function(name), expected, publication)
+            .await;
+        published.unwrap().version
+    }
+
     /// A function of that name with the first code.
     pub(crate) async fn function(&self, name: &str) {
         self.deploy(name, self.deployment(1)).await;

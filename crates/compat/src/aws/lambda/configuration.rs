@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::verb::FunctionView;
 use jiff::Timestamp;
-use model::{AliasName, Cors, FunctionRef, LogFormat, UrlConfig, VersionId};
+use model::{Cors, FunctionRef, LogFormat, UrlConfig, VersionId};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -209,11 +209,8 @@ struct RoutingConfig {
     additional_version_weights: BTreeMap<String, f64>,
 }
 
-pub(super) fn alias(
-    function: &FunctionView,
-    name: &AliasName,
-    routes: &[(VersionId, f64)],
-) -> Alias {
+pub(super) fn alias(function: &FunctionView, alias: &engine::verb::Alias) -> Alias {
+    let engine::verb::Alias { name, routes, .. } = alias;
     let first = routes
         .first()
         .map_or_else(String::new, |(version, _)| version.to_string());

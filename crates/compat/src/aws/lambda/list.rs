@@ -144,8 +144,8 @@ impl Aws {
         let aliases = function
             .aliases
             .iter()
-            .filter(|(_, routes)| leads_there(routes));
-        let shown = aliases.map(|(name, routes)| configuration::alias(&function, name, routes));
+            .filter(|alias| leads_there(&alias.routes));
+        let shown = aliases.map(|alias| configuration::alias(&function, alias));
         page.answer("Aliases", shown.collect())
     }
 

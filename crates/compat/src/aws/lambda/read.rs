@@ -50,16 +50,13 @@ impl Aws {
         let found = function
             .aliases
             .iter()
-            .find(|(known, _)| Some(known) == alias.as_ref());
-        let Some((alias, routes)) = found else {
+            .find(|known| Some(&known.name) == alias.as_ref());
+        let Some(alias) = found else {
             let arn = model::arn::function(&function.id);
             let message = format!("Cannot find alias arn: {arn}:{name}");
             return Err(Refusal::new(Kind::ResourceNotFound, message));
         };
-        json(
-            StatusCode::OK,
-            &configuration::alias(&function, alias, routes),
-        )
+        json(StatusCode::OK, &configuration::alias(&function, alias))
     }
 
     pub(super) fn get_function_url(&self, ask: &Ask<'_>) -> Result<Response<Body>, Refusal> {
