@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::trees::BadArchive;
+
 /// A failure of the store. After [`Error::Broken`] nothing is acknowledged any more.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -63,6 +65,9 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// An archive cannot be unpacked; nothing of it was kept.
+    #[error("unpack the archive: {0}")]
+    BadArchive(#[from] BadArchive),
     /// A write or sync failed, or an earlier one did: whether it reached the disk is unknown.
     #[error("{doing}: {cause}")]
     Broken {

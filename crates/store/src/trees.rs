@@ -1,6 +1,7 @@
 //! Code as folders of files under the digest of their content: stored once, never changed.
 //! Equal files of different trees are one file on disk.
 
+mod archive;
 mod manifest;
 mod source;
 mod stage;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, RwLock};
 
+pub use self::archive::{BadArchive, Unpacked};
 pub use self::source::Source;
 
 use self::manifest::Content;
@@ -69,7 +71,7 @@ impl Trees {
         for folder in [trees.trees(), trees.blobs(), trees.stats()] {
             disk::folder(&folder, 0o755)?;
         }
-        for folder in [trees.trees(), trees.blobs()] {
+        for folder in [trees.trees(), trees.blobs(), trees.folder.clone()] {
             disk::remove_marked(&folder, UNFINISHED)?;
         }
         Stats::prune(&trees.stats());
