@@ -26,7 +26,7 @@ pub struct Deployment {
 }
 
 /// What a deployment may choose about its URL.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct UrlSettings {
     /// Cross-origin rules.
     pub cors: Option<model::Cors>,

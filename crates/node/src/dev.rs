@@ -2,6 +2,7 @@
 //! It tells what happens as events and prints nothing.
 
 mod deploy;
+mod deploying;
 mod logs;
 mod owned;
 mod session;
@@ -73,6 +74,11 @@ pub enum Event {
         took: Duration,
         /// Whether it was deployed before.
         again: bool,
+    },
+    /// A deployment has ended and left its function as it was, or was given up.
+    Unchanged {
+        /// Which function.
+        function: String,
     },
     /// A function is no longer in the project and was removed.
     Removed {

@@ -262,13 +262,15 @@ impl Node {
         self.processes.runtimes_available().await
     }
 
-    /// What builds need of this host.
+    /// What builds need of this host, but for the places in which they go on.
     pub(crate) fn build_host(&self) -> stacks::Host {
         let processes = Arc::clone(&self.processes);
         stacks::Host {
             cache: self.config.cache.join("build"),
             interpreter: Arc::new(move |runtime| processes.interpreter(runtime)),
             clock: Arc::clone(&self.clock),
+            turns: stacks::Turns::default(),
+            places: Arc::new(tokio::sync::Semaphore::new(1)),
         }
     }
 

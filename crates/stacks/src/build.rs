@@ -10,27 +10,37 @@ mod python;
 mod rust;
 mod sdk;
 mod tool;
+mod turns;
 mod typescript;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::Runtime;
 use store::Clock;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 pub(crate) use links::linked_folders;
 pub(crate) use node::local_packages;
 pub use package::{Package, PackageFile, Source};
 pub(crate) use python::local_requirements;
+pub use turns::{Turn, Turns};
 
 use crate::error::Error;
 use crate::ignore::Ignore;
 use crate::project::{BuildKind, FunctionPlan, LayerBuild, LayerPlan};
-use cache::{Cache, Key};
+use cache::{Cache, Key, Workshop};
 
 /// Finds the interpreter of a runtime, or the one that stands in for it. May block.
 pub type Interpreter = Arc<dyn Fn(Runtime) -> Option<PathBuf> + Send + Sync>;
+
+/// Says when a build is to be given up: true from then on. One whose sender is gone never is.
+pub type GivenUp = watch::Receiver<bool>;
+
+/// Pause between two looks at a folder that another process builds in (ours).
+const WORKSHOP_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a build needs of the machine it runs on.
 #[derive(Clone)]
@@ -41,6 +51,11 @@ pub struct Host {
     pub interpreter: Interpreter,
     /// For the time limit of tools.
     pub clock: Arc<dyn Clock>,
+    /// Shared by builds that go on at the same time.
+    pub turns: Turns,
+    /// How many tools and searches of these go on at once. A tool that takes long gives its place
+    /// to others.
+    pub places: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Host {
@@ -83,27 +98,41 @@ pub struct Built {
     pub warnings: Vec<String>,
 }
 
-/// Builds a function and its layers.
+/// Builds a function and its layers. Once it is given up it ends as soon as nothing of it goes on,
+/// with [`Error::GivenUp`]; dropped, it kills its tools, and what it does with files may go on for a
+/// moment.
 pub async fn build(
     plan: &FunctionPlan,
     host: &Host,
     progress: &dyn Progress,
+    given_up: &GivenUp,
 ) -> Result<Built, Error> {
     let mut build = Build {
         function: plan.name.to_string(),
         host,
         cache: Cache::new(&host.cache),
         progress,
+        given_up,
         warnings: Vec::new(),
     };
     let mut layers = Vec::new();
     for layer in &plan.layers {
+        let turn = build.turn(&layer.source, "").await?;
         let layer = build.layer(layer).await?;
         layers.push(build.with_links(layer).await?);
+        drop(turn);
     }
+    let turn = match &plan.build {
+        BuildKind::Inline { .. } => None,
+        // Each rule makes something else.
+        BuildKind::Make { target } => Some(build.turn(&plan.source, target).await?),
+        _ => Some(build.turn(&plan.source, "").await?),
+    };
     let (code, handler) = build.code(plan).await?;
     let code = build.with_links(code).await?;
     let code = build.with_sdk(plan.runtime, code, &layers).await?;
+    drop(turn);
+    build.go_on()?;
     Ok(Built {
         handler,
         runtime: plan.runtime,
@@ -119,6 +148,7 @@ struct Build<'a> {
     host: &'a Host,
     cache: Cache,
     progress: &'a dyn Progress,
+    given_up: &'a GivenUp,
     warnings: Vec<String>,
 }
 
@@ -207,16 +237,73 @@ impl Build<'_> {
         self.off_thread(move || package.copy_to(&target)).await
     }
 
-    /// Does what reads or writes many files where it holds up no requests.
+    /// A lasting folder of the cache, once nobody else builds in it.
+    async fn workshop(&self, kind: &'static str, source: &Path) -> Result<Workshop, Error> {
+        loop {
+            let (cache, source) = (self.cache.clone(), source.to_owned());
+            let entered = self.off_thread(move || cache.workshop(kind, &source));
+            if let Some(workshop) = entered.await? {
+                return Ok(workshop);
+            }
+            let pause = self.host.clock.sleep(WORKSHOP_PAUSE);
+            self.unless_given_up(pause).await?;
+        }
+    }
+
+    async fn turn(&self, source: &Path, what: &str) -> Result<Turn, Error> {
+        let key = format!("{} {what}", source.display());
+        self.unless_given_up(self.host.turns.take(&key)).await
+    }
+
+    async fn place(&self) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        // Never closed.
+        let place = self.unless_given_up(self.host.places.acquire()).await?;
+        Ok(place.ok())
+    }
+
+    /// Waits for something that may be left as it is.
+    async fn unless_given_up<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.until_given_up() => Err(self.end()),
+            done = waiting => Ok(done),
+        }
+    }
+
+    async fn until_given_up(&self) {
+        let mut given_up = self.given_up.clone();
+        if given_up.wait_for(|given_up| *given_up).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if *self.given_up.borrow() {
+            Err(self.end())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn end(&self) -> Error {
+        Error::GivenUp {
+            function: self.function.clone(),
+        }
+    }
+
+    /// Does what reads or writes many files where it holds up no requests. What has begun is
+    /// finished, so that nothing of a build that was given up writes into the next one's folders.
     async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let _place = self.place().await?;
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(self.problem("given up, as everything stops")),
+                // Everything stops.
+                Err(_) => Err(self.end()),
             },
         }
     }

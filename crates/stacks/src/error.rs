@@ -95,6 +95,12 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// The build was given up before it was done, as it was told to.
+    #[error("build {function}: it was given up")]
+    GivenUp {
+        /// Which function.
+        function: String,
+    },
     /// A starter was to be written over something.
     #[error("write a starter into {folder}: {entry} is there already; choose a folder that is new or empty", folder = folder.display())]
     Occupied {
@@ -125,7 +131,7 @@ impl Error {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Name(_) | Self::Occupied { .. } => Fault::Caller,
+            Self::Name(_) | Self::Occupied { .. } | Self::GivenUp { .. } => Fault::Caller,
             Self::Io { .. } | Self::MissingTool { .. } => Fault::Caller,
             Self::NoFunctions { .. }
             | Self::NoHandler { .. }

@@ -12,7 +12,7 @@ pub mod starter;
 mod template;
 pub mod watch;
 
-pub use build::{Built, Host, Package, Progress, Source, build};
+pub use build::{Built, GivenUp, Host, Package, Progress, Source, Turns, build};
 pub use drive::{DriveKind, drive};
 pub use error::Error;
 pub use ignore::Ignore;

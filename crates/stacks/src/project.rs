@@ -69,7 +69,7 @@ pub struct Project {
 }
 
 /// A function to build and deploy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FunctionPlan {
     /// Its name.
     pub name: FunctionName,

@@ -162,9 +162,13 @@ impl Watch {
     /// Whether a change of this path is one of a function, by its place in the project's list, or
     /// of what says what all functions are.
     pub fn concerns(&self, path: &Path, function: usize) -> bool {
-        if self.manifests.iter().any(|file| file == path) || path == self.folder {
-            return true;
-        }
+        self.manifests.iter().any(|file| file == path)
+            || path == self.folder
+            || self.builds_from(path, function)
+    }
+
+    /// Whether a function, by its place in the project's list, is built from what is at this path.
+    pub fn builds_from(&self, path: &Path, function: usize) -> bool {
         let mut own = self.sources.iter().filter(|it| it.function == function);
         own.any(|source| {
             path.starts_with(&source.folder)

@@ -1,5 +1,6 @@
 //! `dayfly dev`: starts a session and shows what happens in it until Ctrl-C.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -129,6 +130,8 @@ struct Screen {
     out: Paint,
     err: Paint,
     build: Option<ProgressBar>,
+    /// Functions that are being built, as far as it was told; none for all that need it.
+    building: BTreeSet<Option<String>>,
     names: Vec<String>,
     origin: String,
     /// Lines for stdout that are not written yet: one system call each is too dear.
@@ -150,6 +153,7 @@ impl Screen {
             out,
             err,
             build: None,
+            building: BTreeSet::new(),
             names: Vec::new(),
             origin: String::new(),
             pending: String::new(),
@@ -165,8 +169,39 @@ impl Screen {
         }
         if !matches!(event, Event::Building { .. } | Event::Log { .. }) {
             self.flush();
+        }
+        self.follow_builds(event);
+        match self.build.clone() {
+            Some(bar) if !matches!(event, Event::Building { .. }) => {
+                bar.suspend(|| self.print(event))
+            }
+            _ => self.print(event),
+        }
+    }
+
+    /// Progress is shown for as long as something is built.
+    fn follow_builds(&mut self, event: &Event) {
+        match event {
+            Event::Building { function, .. } => {
+                self.building.insert(function.clone());
+                return;
+            }
+            Event::Log { .. } => return,
+            Event::Deployed { function, .. }
+            | Event::Broken { function, .. }
+            | Event::Unchanged { function }
+            | Event::Removed { function } => {
+                self.building.remove(&Some(function.clone()));
+            }
+            _ => {}
+        }
+        self.building.remove(&None);
+        if self.building.is_empty() {
             self.end_build();
         }
+    }
+
+    fn print(&mut self, event: &Event) {
         match event {
             Event::Listening { origin, took } => {
                 self.origin.clone_from(origin);
@@ -340,7 +375,10 @@ impl Screen {
     fn flush(&mut self) {
         if !self.pending.is_empty() {
             let lines = self.pending.strip_suffix('\n').unwrap_or(&self.pending);
-            let _ = terminal::data(lines);
+            let _ = match &self.build {
+                Some(bar) => bar.suspend(|| terminal::data(lines)),
+                None => terminal::data(lines),
+            };
             self.pending.clear();
         }
     }
@@ -383,6 +421,7 @@ fn as_json(event: &Event) -> Option<serde_json::Value> {
             "event": "deployed", "function": function, "url": url, "host_url": host_url,
             "runtime": runtime, "took_ms": ms(took), "again": again,
         }),
+        Event::Unchanged { function } => json!({"event": "unchanged", "function": function}),
         Event::Removed { function } => json!({"event": "removed", "function": function}),
         Event::Ready {
             functions,

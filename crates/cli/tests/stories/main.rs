@@ -5,6 +5,7 @@
     reason = "a story ends at the first thing that is not as told"
 )]
 
+mod builds;
 mod clients;
 mod ends;
 mod examples;

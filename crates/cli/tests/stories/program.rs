@@ -104,7 +104,7 @@ impl Drop for Dev {
 }
 
 /// Processes, other than this one, whose command line or environment names the marker.
-fn processes_with(marker: &str) -> Vec<Pid> {
+pub(crate) fn processes_with(marker: &str) -> Vec<Pid> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let pid = entry
@@ -130,7 +130,7 @@ const GONE_WITHIN: Timespec = Timespec {
 };
 
 /// Waits for the processes of a session to be gone.
-fn gone(marker: &str) {
+pub(crate) fn gone(marker: &str) {
     // What was just being started may show up once what started it has gone, and so on.
     for _ in 0..100 {
         let left = processes_with(marker);
@@ -185,6 +185,23 @@ fn ctrl_c_ends_it_cleanly_and_leaves_nothing() {
         !processes_with(marker).is_empty(),
         "the instance carries its environment"
     );
+    dev.signal("INT");
+    let status = dev.child.wait().expect("an end");
+    assert!(status.success(), "{status}");
+    gone(marker);
+}
+
+#[test]
+fn ctrl_c_ends_a_build_that_goes_on() {
+    let marker = "dayfly-story-interrupted-build";
+    let project = marked(marker);
+    let mut dev = Dev::start(project.path());
+    let script = format!("echo began {marker} && sleep 1000");
+    let manifest = format!(r#"{{"scripts": {{"build": "{script}"}}}}"#);
+    project.write("g/package.json", &manifest);
+    project.write("g/index.js", "exports.handler = async () => 1;");
+    let began = format!("began {marker}");
+    while dev.until("building")["line"] != began.as_str() {}
     dev.signal("INT");
     let status = dev.child.wait().expect("an end");
     assert!(status.success(), "{status}");

@@ -38,8 +38,27 @@ impl TestNode {
         node
     }
 
+    /// A node that deploys this folder and redeploys what changes, some of which may never be ready.
+    pub(crate) fn begin(folder: &Path) -> Self {
+        let data = tempfile::tempdir().expect("a data folder");
+        let mut node = Self::begin_in(folder, data.path(), true, |_| {});
+        node._data = Some(data);
+        node
+    }
+
     /// A node with its data in a given folder and its configuration changed.
     pub(crate) fn start_in(
+        folder: &Path,
+        data: &Path,
+        watch_files: bool,
+        change: impl FnOnce(&mut node::Config),
+    ) -> Self {
+        let node = Self::begin_in(folder, data, watch_files, change);
+        node.wait(|event| matches!(event, Event::Ready { .. }).then_some(()));
+        node
+    }
+
+    fn begin_in(
         folder: &Path,
         data: &Path,
         watch_files: bool,
@@ -86,7 +105,6 @@ impl TestNode {
             Event::Listening { origin, .. } => Some(origin.clone()),
             _ => None,
         });
-        node.wait(|event| matches!(event, Event::Ready { .. }).then_some(()));
         node
     }
 

@@ -1,21 +1,19 @@
 //! Functions from their plans to their deployments: build, store the trees, deploy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::verb::{Deployed, Deployment};
-use futures_util::Stream;
-use futures_util::stream::FuturesUnordered;
 use model::{Code, FunctionId, Network, Principal};
-use stacks::{BuildKind, FunctionPlan, Package, Progress};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use stacks::{FunctionPlan, GivenUp, Package, Progress};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Event;
 use crate::node::Node;
 
-/// Functions that are built at the same time, however few processors there are (ours): a build that
-/// waits for a network needs none.
+/// Functions of a round that are built at the same time, however few processors there are (ours): a
+/// build that waits for a network needs none.
 const AT_ONCE_MIN: usize = 4;
 
 /// Why a function was not deployed.
@@ -29,6 +27,8 @@ pub(super) enum Failed {
     Deploy(#[from] engine::Error),
     #[error("store the code: {0}")]
     Digest(#[from] model::InvalidName),
+    #[error("deploy: it was given up")]
+    GivenUp,
 }
 
 /// A deployment that was made.
@@ -40,7 +40,7 @@ pub(super) struct Done {
 }
 
 /// Tells the session's events what a build does.
-struct Told {
+pub(super) struct Told {
     function: String,
     events: mpsc::Sender<Event>,
 }
@@ -60,64 +60,50 @@ impl Progress for Told {
     }
 }
 
-/// Deploys functions, a few at the same time; each is answered as soon as it is done. What is under
-/// way ends with the stream.
-pub(super) fn all<'a>(
-    node: &Arc<Node>,
-    plans: &[&'a FunctionPlan],
-    network: Network,
-    events: &mpsc::Sender<Event>,
-) -> impl Stream<Item = (&'a FunctionPlan, Result<Done, Failed>)> + use<'a> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let slots = Arc::new(Semaphore::new(processors.max(AT_ONCE_MIN)));
-    let mut locks: BTreeMap<&Path, Arc<Mutex<()>>> = BTreeMap::new();
-    let deploying = FuturesUnordered::new();
-    for plan in plans.iter().copied() {
-        // Sorted, so that no two wait for each other.
-        let folders = sources(plan).into_iter();
-        let folders: Vec<_> = folders
-            .map(|folder| Arc::clone(locks.entry(folder).or_default()))
-            .collect();
-        let (node, events, slots) = (Arc::clone(node), events.clone(), Arc::clone(&slots));
-        deploying.push(async move {
-            // Of those that share a source the first makes what the others find in the cache.
-            let mut alone = Vec::new();
-            for folder in &folders {
-                alone.push(folder.lock().await);
-            }
-            // Never closed.
-            let _slot = slots.acquire().await;
-            (plan, function(&node, plan, network, &events).await)
-        });
+/// What deployments go on in, and tell of.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) node: Arc<Node>,
+    pub(super) host: stacks::Host,
+    pub(super) network: Network,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Place {
+    /// The same, for functions that a few at the same time are built of.
+    pub(super) fn of_a_round(&self) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut place = self.clone();
+        place.host.places = Arc::new(Semaphore::new(processors.max(AT_ONCE_MIN)));
+        place
     }
-    deploying
+
+    pub(super) fn told(&self, plan: &FunctionPlan) -> Told {
+        Told {
+            function: plan.name.to_string(),
+            events: self.events.clone(),
+        }
+    }
 }
 
-/// The folders that a function is built from.
-fn sources(plan: &FunctionPlan) -> BTreeSet<&Path> {
-    let own = Some(plan.source.as_path());
-    let own = own.filter(|_| !matches!(plan.build, BuildKind::Inline { .. }));
-    let layers = plan.layers.iter().map(|layer| layer.source.as_path());
-    own.into_iter().chain(layers).collect()
-}
-
-async fn function(
-    node: &Arc<Node>,
+/// Builds and deploys one function. What was begun in the engine is not given up any more.
+pub(super) async fn function(
+    place: &Place,
     plan: &FunctionPlan,
-    network: Network,
-    events: &mpsc::Sender<Event>,
+    given_up: &GivenUp,
 ) -> Result<Done, Failed> {
-    let told = Told {
-        function: plan.name.to_string(),
-        events: events.clone(),
-    };
-    let mut built = stacks::build(plan, &node.build_host(), &told).await?;
-    let code = keep(node, built.code).await?;
+    let node = &place.node;
+    let mut built = stacks::build(plan, &place.host, &place.told(plan), given_up).await?;
+    let code = keep(place, built.code).await?;
     let mut layers = Vec::new();
     for layer in built.layers {
-        layers.push(keep(node, layer).await?);
+        layers.push(keep(place, layer).await?);
     }
-    let config = plan.config(&built.handler, code, layers, network, node.config().inspect);
+    if *given_up.borrow() {
+        return Err(Failed::GivenUp);
+    }
+    let inspect = node.config().inspect;
+    let config = plan.config(&built.handler, code, layers, place.network, inspect);
     let id = id(node, plan);
     let deployment = Deployment {
         config,
@@ -144,9 +130,18 @@ pub(super) fn id(node: &Node, plan: &FunctionPlan) -> FunctionId {
     }
 }
 
-/// Stores a package as a tree.
-async fn keep(node: &Arc<Node>, package: Package) -> Result<Code, Failed> {
-    let node = Arc::clone(node);
+/// Stores a package as a tree. Of those that share a folder the first looks through it for all.
+async fn keep(place: &Place, package: Package) -> Result<Code, Failed> {
+    let folders = package.sources.iter().map(|source| &source.folder);
+    let folders: BTreeSet<_> = folders.collect();
+    let mut turns = Vec::new();
+    for folder in folders {
+        let what = format!("store {}", folder.display());
+        turns.push(place.host.turns.take(&what).await);
+    }
+    // Never closed.
+    let _place = place.host.places.acquire().await;
+    let node = Arc::clone(&place.node);
     let stored = tokio::task::spawn_blocking(move || {
         let ignores: Vec<_> = package
             .sources

@@ -1,10 +1,10 @@
 //! The loop of a development session: read, build, deploy, wait for a change, again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use model::{FunctionId, FunctionName, Network, Principal, Runtime, arn};
 use stacks::{FunctionPlan, Project, Relevant};
 use store::Clock;
@@ -12,9 +12,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
-use super::deploy::{self, Failed};
+use super::deploy::{self, Failed, Place};
+use super::deploying::{Deploying, Ended};
 use super::owned::Owned;
-use super::watch::{Changed, Watch};
+use super::watch::{Burst, Changed, Watch};
 use super::{Event, Options, Watching, logs};
 use crate::config::Config;
 use crate::node::{Error as NodeError, Node};
@@ -77,13 +78,26 @@ impl Session {
         let (events, receiver) = mpsc::channel(EVENTS);
         let stop = Arc::new(Notify::new());
         let last = Stop::new();
+        let place = Place {
+            node: Arc::clone(&node),
+            host: node.build_host(),
+            network: if options.outside_network {
+                Network::Outside
+            } else {
+                Network::PlatformOnly
+            },
+            events: events.clone(),
+        };
         let mut dev = Dev {
             node: Arc::clone(&node),
             options,
             events,
             began,
+            deploying: Deploying::new(place, Arc::clone(&clock)),
             clock,
             last: last.stopping(),
+            ready: false,
+            unread: Changed::none(),
             deployed: HashMap::new(),
             broken: HashSet::new(),
             warned: HashSet::new(),
@@ -97,6 +111,7 @@ impl Session {
                 () = progress => {}
                 () = stopped.notified() => {}
             }
+            dev.deploying.end().await;
             std::mem::take(&mut dev.deployed)
         });
         let session = Self {
@@ -170,6 +185,12 @@ struct Dev {
     events: mpsc::Sender<Event>,
     clock: Arc<dyn Clock>,
     began: Duration,
+    /// Ended with the session.
+    deploying: Deploying,
+    /// Whether the first deployments have ended, and it was told.
+    ready: bool,
+    /// Changes since the project could last be read.
+    unread: Changed,
     /// Functions of this session, each with the task that carries its log.
     deployed: Followers,
     last: Stopping,
@@ -203,43 +224,80 @@ impl Dev {
         self.show_warnings(&project).await;
         self.remove_strangers(&project).await;
         let all: Vec<usize> = (0..project.functions.len()).collect();
-        self.deploy(&project, &all, self.began).await;
-        self.tell(Event::Ready {
-            functions: self.deployed.len(),
-            planned: project.functions.len(),
-            took: self.since(self.began),
-            watching: watch.as_ref().map_or(Watching::Off, Watch::watching),
-        })
-        .await;
-        while let Some(watching) = &watch {
-            let changed = match watching.next(&*self.clock).await {
-                Ok(changed) => changed,
+        self.deploy(&project, &all, self.began);
+        loop {
+            let burst = match self.heard(&project, watch.as_ref()).await {
+                Ok(burst) => burst,
                 Err(error) => {
                     watch = self.poll(&project, &error).await;
-                    Changed::Anything
+                    Burst {
+                        changed: Changed::Anything,
+                        began: self.clock.monotonic(),
+                    }
                 }
             };
-            let began = self.clock.monotonic();
+            let unread = std::mem::replace(&mut self.unread, Changed::none());
+            let changed = unread.and(burst.changed);
             match what_changed(&project, &changed) {
-                Change::Functions(functions) => self.deploy(&project, &functions, began).await,
+                Change::Functions(functions) => self.deploy(&project, &functions, burst.began),
                 Change::Project => match read(&self.node, &self.options).await {
                     Ok(read) => {
                         project = read;
                         watch = self.watch_on(watch, &project).await;
                         self.show_warnings(&project).await;
+                        let planned = |name: &FunctionName| {
+                            project.functions.iter().any(|plan| plan.name == *name)
+                        };
+                        self.deploying.give_up(planned);
                         self.remove_strangers(&project).await;
                         let functions = self.worth_deploying(&project, &changed);
-                        self.deploy(&project, &functions, began).await;
+                        self.deploy(&project, &functions, burst.began);
                     }
                     Err(error) => {
+                        self.unread = changed;
                         self.warn(None, format!("{error}; what is deployed goes on"))
-                            .await
+                            .await;
                     }
                 },
             }
         }
-        // Nothing is watched: the session serves until it is stopped.
-        std::future::pending::<()>().await;
+    }
+
+    /// The next burst of changes. Until then deployments go on and are told of. Where nothing is
+    /// watched that is for as long as the session serves.
+    async fn heard(
+        &mut self,
+        project: &Project,
+        watch: Option<&Watch>,
+    ) -> Result<Burst, notify::Error> {
+        let clock = Arc::clone(&self.clock);
+        let heard = async {
+            match watch {
+                Some(watch) => watch.next(&*clock).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut heard = std::pin::pin!(heard);
+        loop {
+            if !self.ready && self.deploying.is_empty() {
+                self.ready = true;
+                self.show_ready(project, watch).await;
+            }
+            tokio::select! {
+                burst = &mut heard => return burst,
+                Some(ended) = self.deploying.next() => self.ended(project, ended).await,
+            }
+        }
+    }
+
+    async fn show_ready(&self, project: &Project, watch: Option<&Watch>) {
+        self.tell(Event::Ready {
+            functions: self.deployed.len(),
+            planned: project.functions.len(),
+            took: self.since(self.began),
+            watching: watch.map_or(Watching::Off, Watch::watching),
+        })
+        .await;
     }
 
     async fn watch(&self, project: &Project) -> Option<Watch> {
@@ -281,45 +339,57 @@ impl Dev {
         }
     }
 
-    /// All functions but those that would only fail again.
+    /// All functions but those that would only fail again, and those that are being deployed as
+    /// they are.
     fn worth_deploying(&self, project: &Project, changed: &Changed) -> Vec<usize> {
-        let concerns = |function: usize| match changed {
+        let any = |is: &dyn Fn(&Path) -> bool| match changed {
             Changed::Anything => true,
-            Changed::Paths(paths) => paths
-                .iter()
-                .any(|path| project.watch.concerns(path, function)),
+            Changed::Paths(paths) => paths.iter().any(|path| is(path)),
+        };
+        let worth = |place: usize, plan: &FunctionPlan| match self.deploying.plan_of(&plan.name) {
+            Some(deploying) => {
+                deploying != plan || any(&|path| project.watch.builds_from(path, place))
+            }
+            None => {
+                !self.broken.contains(&plan.name)
+                    || any(&|path| project.watch.concerns(path, place))
+            }
         };
         let functions = project.functions.iter().enumerate();
         functions
-            .filter(|(place, plan)| !self.broken.contains(&plan.name) || concerns(*place))
+            .filter(|(place, plan)| worth(*place, plan))
             .map(|(place, _)| place)
             .collect()
     }
 
-    async fn deploy(&mut self, project: &Project, functions: &[usize], began: Duration) {
-        let network = if self.options.outside_network {
-            Network::Outside
-        } else {
-            Network::PlatformOnly
-        };
+    fn deploy(&mut self, project: &Project, functions: &[usize], began: Duration) {
         let plans = functions
             .iter()
             .filter_map(|index| project.functions.get(*index));
-        let plans: Vec<&FunctionPlan> = plans.collect();
-        let mut deploying = deploy::all(&self.node, &plans, network, &self.events);
-        while let Some((plan, done)) = deploying.next().await {
-            let done = match done {
-                Ok(done) => self.keep(done).await,
-                Err(failed) => Err(failed),
-            };
-            self.broken.remove(&plan.name);
-            match done {
-                Ok(Some(done)) => self.show_deployed(plan, done, began).await,
-                Ok(None) => {}
-                Err(failed) => {
-                    self.broken.insert(plan.name.clone());
-                    self.show_broken(plan, &failed).await;
-                }
+        self.deploying.begin(plans.cloned().collect(), began);
+    }
+
+    /// What becomes of a deployment: one that was made counts, even if it was to be given up.
+    async fn ended(&mut self, project: &Project, ended: Ended) {
+        let Ended {
+            plan, began, done, ..
+        } = ended;
+        let name = &plan.name;
+        let done = match done {
+            Ok(done) => self.keep(done).await,
+            Err(_) if ended.given_up => return self.show_unchanged(&plan).await,
+            Err(failed) => Err(failed),
+        };
+        self.broken.remove(name);
+        if !project.functions.iter().any(|plan| plan.name == *name) {
+            return self.remove_strangers(project).await;
+        }
+        match done {
+            Ok(Some(done)) => self.show_deployed(&plan, done, began).await,
+            Ok(None) => self.show_unchanged(&plan).await,
+            Err(failed) => {
+                self.broken.insert(name.clone());
+                self.show_broken(&plan, &failed).await;
             }
         }
     }
@@ -362,6 +432,13 @@ impl Dev {
             url,
         })
         .await;
+    }
+
+    async fn show_unchanged(&self, plan: &FunctionPlan) {
+        if self.deploying.plan_of(&plan.name).is_none() {
+            let function = plan.name.to_string();
+            self.tell(Event::Unchanged { function }).await;
+        }
     }
 
     async fn open_urls(&self) {

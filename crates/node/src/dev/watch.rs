@@ -46,6 +46,13 @@ pub(super) enum Changed {
     Anything,
 }
 
+/// A burst of changes and when it began.
+#[derive(Debug)]
+pub(super) struct Burst {
+    pub(super) changed: Changed,
+    pub(super) began: Duration,
+}
+
 /// What the thread that hears of changes shares with the watch.
 #[derive(Debug)]
 struct Heard {
@@ -128,7 +135,7 @@ impl Watch {
 
     /// The next burst of changes that matter, once it is over. An error means that some can no
     /// longer be told: another watch is needed.
-    pub(super) async fn next(&self, clock: &dyn Clock) -> Result<Changed, notify::Error> {
+    pub(super) async fn next(&self, clock: &dyn Clock) -> Result<Burst, notify::Error> {
         let mut changed = Changed::none();
         while changed == Changed::none() {
             self.heard.news.notified().await;
@@ -141,7 +148,7 @@ impl Watch {
                 () = clock.sleep(SETTLE) => break,
             }
         }
-        Ok(changed)
+        Ok(Burst { changed, began })
     }
 
     /// Adds what is pending. The files that a new folder holds already have changed, too: they
@@ -177,8 +184,17 @@ impl Watch {
 }
 
 impl Changed {
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self::Paths(BTreeSet::new())
+    }
+
+    /// Both of them.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        match other {
+            Self::Paths(paths) => self.add(paths),
+            Self::Anything => self = Self::Anything,
+        }
+        self
     }
 
     fn add(&mut self, more: BTreeSet<PathBuf>) {

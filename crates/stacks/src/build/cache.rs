@@ -102,9 +102,9 @@ impl Cache {
         }
     }
 
-    /// A folder that lasts from build to build, for tools that reuse their own earlier work.
-    /// Waits for other builds to leave it; blocks.
-    pub(super) fn workshop(&self, kind: &str, source: &Path) -> Result<Workshop, Error> {
+    /// A folder that lasts from build to build, for tools that reuse their own earlier work; none
+    /// while another build is in it.
+    pub(super) fn workshop(&self, kind: &str, source: &Path) -> Result<Option<Workshop>, Error> {
         let key = Key::new(kind).add(&source.to_string_lossy()).finish();
         let path = self.root.join(format!("work-{kind}")).join(key);
         let folder = path.join("work");
@@ -113,11 +113,14 @@ impl Cache {
         prune(path.parent().unwrap_or(&path), &path);
         let file = path.join("lock");
         let lock = fs::File::create(&file).map_err(Error::io("make", &file))?;
-        lock.lock().map_err(Error::io("lock", &file))?;
-        Ok(Workshop {
-            folder,
-            _lock: lock,
-        })
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Workshop {
+                folder,
+                _lock: lock,
+            })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", &file)(error)),
+        }
     }
 }
 

@@ -93,6 +93,7 @@ impl Build<'_> {
             Ok(folder) => Ok(Modules::Installed(folder)),
             // Better what is there than nothing, where the registry cannot be reached.
             Err(error) if own.is_complete() => {
+                self.go_on()?;
                 self.warnings.push(format!(
                     "{}: node_modules is used as it is, as installing afresh failed: {error}",
                     source.display()
@@ -232,10 +233,7 @@ impl Build<'_> {
         own: &Package,
         key: &str,
     ) -> Result<PathBuf, Error> {
-        let (cache, folder) = (self.cache.clone(), plan.source.clone());
-        let workshop = self
-            .off_thread(move || cache.workshop("node", &folder))
-            .await?;
+        let workshop = self.workshop("node", &plan.source).await?;
         let work = workshop.folder.as_path();
         // Another function of the same source may have been built in the meantime.
         if let Some(ready) = self.cache.ready("node-built", key) {
@@ -268,10 +266,13 @@ impl Build<'_> {
         if current || !manifest.has_any_dependencies() {
             return Ok(());
         }
+        // Should the installation be broken off, what is there is of no known kind.
+        remove(&marker)?;
         let installed = self
             .install(work, manifest.manager(), plan.runtime, Which::All)
             .await;
         if let Err(error) = installed {
+            self.go_on()?;
             let present = plan.source.join("node_modules");
             if !present.is_dir() {
                 return Err(error);

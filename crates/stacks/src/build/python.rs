@@ -108,6 +108,7 @@ impl Build<'_> {
         self.pip_install(source, &interpreter, needs, why, stage.path())
             .await?;
         self.compile(&interpreter, stage.path()).await;
+        self.go_on()?;
         stage.keep()
     }
 
@@ -294,6 +295,7 @@ impl Build<'_> {
                 progress: &super::Silent,
                 function: self.function.clone(),
                 cache: self.cache.clone(),
+                given_up: self.given_up,
                 warnings: Vec::new(),
                 host: self.host,
             };

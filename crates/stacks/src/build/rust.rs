@@ -31,10 +31,7 @@ impl Build<'_> {
         if alone && let Some(ready) = self.cache.ready("rust", &key) {
             return Ok(Package::of(Source::built(ready)));
         }
-        let (cache, folder) = (self.cache.clone(), source.to_owned());
-        let target = self
-            .off_thread(move || cache.workshop("rust", &folder))
-            .await?;
+        let target = self.workshop("rust", source).await?;
         let manifest = if alone && unlocked {
             mirror(&own, source, &target.folder.join("dayfly-source"))?
         } else {

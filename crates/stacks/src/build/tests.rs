@@ -84,6 +84,10 @@ impl Bench {
     }
 
     async fn build(&self) -> Result<Built, Error> {
+        self.build_until(&watch::channel(false).1).await
+    }
+
+    async fn build_until(&self, given_up: &GivenUp) -> Result<Built, Error> {
         let options = Options::new(
             "000000000000".parse().unwrap(),
             "us-east-1".parse().unwrap(),
@@ -99,8 +103,10 @@ impl Bench {
                 Some(program.clone())
             }),
             clock: Arc::new(store::SystemClock::new()),
+            turns: Turns::default(),
+            places: Arc::new(Semaphore::new(1)),
         };
-        build(&project.functions[0], &host, self).await
+        build(&project.functions[0], &host, self, given_up).await
     }
 
     /// What was built, what was done for it, and what was warned of.
@@ -837,6 +843,30 @@ async fn what_runs_too_long_or_talks_too_much_is_bounded() {
         "{error}"
     );
     assert!(error.contains("ended with status 3"), "{error}");
+}
+
+#[tokio::test]
+async fn a_build_that_is_given_up_has_ended_with_its_tools() {
+    let bench = Bench::new(&[("app.py", PY), ("requirements.txt", "dep")]);
+    let pid = bench.root.join("pid");
+    let endless = format!(
+        "#!/bin/sh\ncase $3 in --version) exit 0;; esac\nsleep 1000 & echo $$ > {}\necho began; wait",
+        pid.display()
+    );
+    bench.program("python", &endless);
+    let (give_up, given_up) = watch::channel(false);
+    let giving_up = async {
+        while !bench.phases.lock().unwrap().contains(&"  began".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        give_up.send_replace(true);
+    };
+    let (built, ()) = tokio::join!(bench.build_until(&given_up), giving_up);
+    assert!(matches!(built, Err(Error::GivenUp { .. })), "{built:?}");
+    let tool = fs::read_to_string(pid).unwrap();
+    assert!(!Path::new("/proc").join(tool.trim()).exists());
+    bench.program("python", PYTHON);
+    bench.build().await.unwrap();
 }
 
 #[test]

@@ -23,7 +23,9 @@ const LINES_MAX: usize = 30;
 const LINE_BYTES_MAX: usize = 1_000;
 /// How long one tool may run (ours: a cold build of a large native project).
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
-
+/// How long a tool keeps others from their places (ours: most are done by then, and one that is not
+/// may never be).
+const PLACE_TIME: Duration = Duration::from_secs(10);
 /// How long the rest of a tool's output is waited for once it has ended (ours).
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -127,6 +129,7 @@ impl Build<'_> {
     /// Runs a tool to its end, showing what it writes; answers the lines of its standard output
     /// if they are data.
     pub(super) async fn run(&self, mut tool: Tool) -> Result<Vec<String>, Error> {
+        let mut place = self.place().await?;
         tool.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = tool.command.spawn().map_err(|error| {
             self.failed(
@@ -159,11 +162,15 @@ impl Build<'_> {
             }
         };
         let mut timer = self.host.clock.sleep(TIME_MAX);
+        let mut turn = self.host.clock.sleep(PLACE_TIME);
+        let mut given_up = std::pin::pin!(self.until_given_up());
         let status = loop {
             tokio::select! {
                 Some(line) = received.recv() => take(line),
                 status = child.wait() => break Some(status),
                 () = &mut timer => break None,
+                () = &mut given_up => break None,
+                () = &mut turn, if place.is_some() => place = None,
             }
         };
         // What the tool started ends with it, and with that the pipes; but for something that
@@ -181,6 +188,12 @@ impl Build<'_> {
             reader.abort();
         }
         let Some(status) = status else {
+            // Killed; the folder it worked in is left to the next build once it has ended.
+            tokio::select! {
+                _ = child.wait() => {}
+                () = &mut patience => {}
+            }
+            self.go_on()?;
             let how = format!(
                 "took longer than {} minutes and was ended",
                 TIME_MAX.as_secs() / 60

@@ -105,10 +105,7 @@ impl Build<'_> {
         own: &str,
     ) -> Result<PathBuf, Error> {
         let source = plan.source.as_path();
-        let (cache, place) = (self.cache.clone(), source.join(entry));
-        let workshop = self
-            .off_thread(move || cache.workshop("esbuild", &place))
-            .await?;
+        let workshop = self.workshop("esbuild", &source.join(entry)).await?;
         let (meta, known) = (
             workshop.folder.join("metafile"),
             workshop.folder.join("outside"),

@@ -36,7 +36,7 @@ impl World {
     async fn told(&self, path: &str) {
         let path = self.root.join(path);
         loop {
-            match self.watch.next(&self.clock).await.unwrap() {
+            match self.watch.next(&self.clock).await.unwrap().changed {
                 Changed::Anything => return,
                 Changed::Paths(paths) if paths.contains(&path) => return,
                 Changed::Paths(_) => {}
@@ -85,7 +85,7 @@ async fn only_what_the_project_is_made_of_is_watched() {
         world.write(&format!("f/node_modules/{n}.js"));
     }
     world.write("f/lib/deep/x.py");
-    let changed = world.watch.next(&world.clock).await.unwrap();
+    let changed = world.watch.next(&world.clock).await.unwrap().changed;
     assert_eq!(
         changed,
         Changed::Paths([world.root.join("f/lib/deep/x.py")].into())
@@ -154,7 +154,7 @@ async fn what_the_kernel_could_not_tell_is_told_as_anything() {
     let world = World::of(&["f/app.py"]).await;
     let overflow = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
     world.watch.heard.hear(overflow);
-    let changed = world.watch.next(&world.clock).await.unwrap();
+    let changed = world.watch.next(&world.clock).await.unwrap().changed;
     assert_eq!(changed, Changed::Anything);
 }
 
