@@ -13,6 +13,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Where dayfly answers if nothing else is said.
+const PORT: u16 = 4566;
+
 const AFTER_HELP: &str = "\
 Data goes to stdout, everything else to stderr. Exit codes:
   0  done                            5  refused for now (throttled); try again
@@ -47,14 +50,19 @@ pub(crate) enum Command {
 /// Where a running dayfly is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Endpoint {
-    /// Where dayfly answers
-    #[arg(
-        long,
-        env = "DAYFLY_ENDPOINT",
-        default_value = "http://127.0.0.1:4566",
-        value_name = "URL"
-    )]
-    pub(crate) endpoint: String,
+    /// Where dayfly answers [default: http://127.0.0.1:PORT]
+    #[arg(long, env = "DAYFLY_ENDPOINT", value_name = "URL")]
+    endpoint: Option<String>,
+    /// Port where dayfly answers on loopback, as of `dayfly dev`; --endpoint goes before it
+    #[arg(long, short, env = "DAYFLY_PORT", default_value_t = PORT)]
+    port: u16,
+}
+
+impl Endpoint {
+    pub(crate) fn url(&self) -> String {
+        let known = self.endpoint.clone();
+        known.unwrap_or_else(|| format!("http://127.0.0.1:{}", self.port))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -82,7 +90,7 @@ pub(crate) struct Dev {
     #[arg(default_value = ".")]
     pub(crate) folder: PathBuf,
     /// Port for AWS APIs, function URLs and the control API, on loopback; 0 for any free one
-    #[arg(long, short, env = "DAYFLY_PORT", default_value_t = 4566)]
+    #[arg(long, short, env = "DAYFLY_PORT", default_value_t = PORT)]
     pub(crate) port: u16,
     /// Where state is kept [default: .dayfly in the project folder]
     #[arg(long, env = "DAYFLY_DATA", value_name = "DIR")]

@@ -18,7 +18,7 @@ const EVENT_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) async fn run(options: &Invoke) -> Result<(), Failure> {
     let event = event(&options.data)?;
-    let client = Client::new(&options.endpoint.endpoint).map_err(refused)?;
+    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
     let invoked = client
         .invoke(&options.name, event.into(), options.tail)
         .await

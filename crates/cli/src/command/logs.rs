@@ -14,7 +14,7 @@ use crate::terminal::{self, Paint, Style};
 pub(crate) async fn run(options: &Logs) -> Result<(), Failure> {
     let since = options.since.as_deref().map(parse_while).transpose()?;
     let since_ms = since.map(|ago| node::now_ms().saturating_sub(millis(ago)));
-    let client = Client::new(&options.endpoint.endpoint).map_err(refused)?;
+    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
     let mut stream = client
         .logs(&options.name, since_ms, options.follow)
         .await

@@ -8,7 +8,7 @@ use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal;
 
 pub(crate) async fn run(options: &Rm) -> Result<(), Failure> {
-    let client = Client::new(&options.endpoint.endpoint).map_err(refused)?;
+    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
     let removed = client.remove(&options.name).await.map_err(refused)?;
     if options.json {
         let text = serde_json::to_string_pretty(&removed).or_exit(Code::Platform)?;

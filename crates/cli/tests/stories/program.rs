@@ -436,6 +436,19 @@ fn commands_show_what_there_is() {
         "{logs}"
     );
 
+    let port = dev.origin.rsplit(':').next().expect("a port");
+    for listed in [
+        dayfly(&["ls", "--json"]).env("DAYFLY_PORT", port).output(),
+        dayfly(&["ls", "--json", "--port", port]).output(),
+        // The endpoint is the more exact word.
+        dayfly(&["ls", "--json", "--endpoint", &dev.origin])
+            .env("DAYFLY_PORT", "9")
+            .output(),
+    ] {
+        let listed = listed.expect("the program runs");
+        assert!(listed.status.success(), "{}", stderr(&listed));
+    }
+
     let missing = output(&[&["invoke", "nobody"], &at[..]].concat());
     assert_eq!(missing.status.code(), Some(3), "{}", stderr(&missing));
     assert!(stderr(&missing).contains("nobody"));
