@@ -231,6 +231,14 @@ fn function(
             kind.file()
         ));
     }
+    let own = folder.file_name().unwrap_or_default().to_string_lossy();
+    if own != name.as_str() {
+        warnings.push(format!(
+            "{}: its function is named '{name}', not '{own}': names are of 1 to 64 letters, digits, \
+             hyphens and underscores",
+            folder.display()
+        ));
+    }
     let mut function = FunctionPlan::new(name, runtime, handler, folder.to_owned(), build);
     function.url = Some(UrlSettings::default());
     Ok(Some(function))

@@ -134,6 +134,7 @@ fn folders_in_a_folder_are_functions() {
         expect![[r#"
             a-b python3.13 app.lambda_handler [a b] Python url {}
             b nodejs22.x index.handler [b] Node url {}
+            warning: ROOT/a b: its function is named 'a-b', not 'a b': names are of 1 to 64 letters, digits, hyphens and underscores
             warning: ROOT/c/template.yaml: a project of its own, left out here; name its folder to run it
             warning: ROOT/scripts: left out: find the handler in ROOT/scripts/main.py: looked for lambda_handler(event, context) or handler(event, context) at its top level; define one of them, or name the handler in a template.yaml
         "#]],
