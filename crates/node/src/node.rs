@@ -1,5 +1,6 @@
 //! The server as a value: `Node::new` assembles the rooms, `Node::stop` takes them down in order.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -272,6 +273,11 @@ impl Node {
             turns: stacks::Turns::default(),
             places: Arc::new(tokio::sync::Semaphore::new(1)),
         }
+    }
+
+    /// Sets ports aside for the URLs of functions that are to be deployed, in their order.
+    pub(crate) async fn reserve_urls(&self, functions: &BTreeSet<model::FunctionId>) {
+        self.urls.reserve(functions).await;
     }
 
     /// Gives every function URL its port; what could not be given one is answered.

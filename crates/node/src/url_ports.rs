@@ -1,6 +1,6 @@
 //! A loopback port of its own for each function URL, the same one every time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Ports {
     open: HashMap<FunctionId, Open>,
+    /// Ports set aside for URLs that are still to be made.
+    reserved: HashMap<FunctionId, u16>,
     /// Those whose URL is gone and whose last requests are still answered, for as long as the
     /// server grants them; ended with this at the latest.
     closing: JoinSet<()>,
@@ -98,7 +100,11 @@ impl UrlPorts {
     /// opened is answered, with the reason. Once the node stops, nothing is opened any more.
     pub(crate) async fn reconcile(&self) -> Vec<(FunctionId, String)> {
         let mut ports = self.shared.ports.lock().await;
-        let Ports { open, closing } = &mut *ports;
+        let Ports {
+            open,
+            reserved,
+            closing,
+        } = &mut *ports;
         while closing.try_join_next().is_some() {}
         if self.shared.stopping.is_given() {
             return Vec::new();
@@ -120,13 +126,15 @@ impl UrlPorts {
         let mut taken: HashSet<u16> = functions
             .iter()
             .filter_map(|view| view.url.as_ref()?.port)
+            .chain(reserved.values().copied())
             .collect();
         let mut problems = Vec::new();
         for view in &functions {
             let Some(url) = view.url.as_ref().filter(|_| !open.contains_key(&view.id)) else {
                 continue;
             };
-            match self.open(view, url, &taken).await {
+            let own = url.port.or(reserved.get(&view.id).copied());
+            match self.open(view, url, own, &taken).await {
                 Ok(entry) => {
                     taken.insert(entry.port);
                     if let Some(own) = url.port.filter(|own| *own != entry.port) {
@@ -155,13 +163,55 @@ impl UrlPorts {
         problems
     }
 
+    /// Sets ports aside for those of these functions that have none, in the order of their names:
+    /// which one a URL gets does not depend on whose deployment ends first. What was set aside for
+    /// others is free again.
+    pub(crate) async fn reserve(&self, functions: &BTreeSet<FunctionId>) {
+        let mut ports = self.shared.ports.lock().await;
+        let reserved = &mut ports.reserved;
+        reserved.retain(|id, _| functions.contains(id));
+        let known = self.shared.engine.list(&self.shared.account, None);
+        let known: HashMap<&FunctionId, u16> = known
+            .iter()
+            .filter_map(|view| Some((&view.id, view.url.as_ref()?.port?)))
+            .collect();
+        let mut taken: HashSet<u16> = known.values().copied().collect();
+        taken.extend(reserved.values());
+        for id in functions {
+            if known.contains_key(id) || reserved.contains_key(id) {
+                continue;
+            }
+            if let Some(port) = self.first_free(&taken).await {
+                taken.insert(port);
+                reserved.insert(id.clone(), port);
+            }
+        }
+    }
+
+    /// One that nobody has at this moment; it is bound when its URL is made.
+    async fn first_free(&self, taken: &HashSet<u16>) -> Option<u16> {
+        for port in self.fresh(taken) {
+            if TcpListener::bind((self.shared.address, port)).await.is_ok() {
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    /// The ports after the node's own that no function has.
+    fn fresh<'a>(&self, taken: &'a HashSet<u16>) -> impl Iterator<Item = u16> + use<'a> {
+        let last = self.shared.first.saturating_add(PORTS_TRIED);
+        (self.shared.first..last).filter(|port| !taken.contains(port))
+    }
+
     async fn open(
         &self,
         view: &FunctionView,
         url: &UrlConfig,
+        own: Option<u16>,
         taken: &HashSet<u16>,
     ) -> std::io::Result<Open> {
-        let listener = self.bind(url.port, taken).await?;
+        let listener = self.bind(own, taken).await?;
         let port = listener.local_addr()?.port();
         if url.port.is_none() {
             let kept = self.shared.engine.set_url_port(&view.id, port).await;
@@ -194,11 +244,9 @@ impl UrlPorts {
         moved.get(&url.url_id).copied().or(url.port)
     }
 
-    /// The port it had, else the first after the node's own that nobody has, else any.
+    /// The port it had or that was set aside for it, else the first after the node's own that nobody has, else any.
     async fn bind(&self, known: Option<u16>, taken: &HashSet<u16>) -> std::io::Result<TcpListener> {
-        let last = self.shared.first.saturating_add(PORTS_TRIED);
-        let fresh = (self.shared.first..last).filter(|port| !taken.contains(port));
-        for port in known.into_iter().chain(fresh) {
+        for port in known.into_iter().chain(self.fresh(taken)) {
             if let Ok(listener) = TcpListener::bind((self.shared.address, port)).await {
                 return Ok(listener);
             }

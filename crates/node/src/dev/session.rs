@@ -223,6 +223,7 @@ impl Dev {
         let mut watch = self.watch(&project).await;
         self.show_warnings(&project).await;
         self.remove_strangers(&project).await;
+        self.reserve_urls(&project).await;
         let all: Vec<usize> = (0..project.functions.len()).collect();
         self.deploy(&project, &all, self.began);
         loop {
@@ -250,6 +251,7 @@ impl Dev {
                         };
                         self.deploying.give_up(planned);
                         self.remove_strangers(&project).await;
+                        self.reserve_urls(&project).await;
                         let functions = self.worth_deploying(&project, &changed);
                         self.deploy(&project, &functions, burst.began);
                     }
@@ -439,6 +441,12 @@ impl Dev {
             let function = plan.name.to_string();
             self.tell(Event::Unchanged { function }).await;
         }
+    }
+
+    async fn reserve_urls(&self, project: &Project) {
+        let with_url = project.functions.iter().filter(|plan| plan.url.is_some());
+        let ids = with_url.map(|plan| deploy::id(&self.node, plan));
+        self.node.reserve_urls(&ids.collect()).await;
     }
 
     async fn open_urls(&self) {

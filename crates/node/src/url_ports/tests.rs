@@ -8,13 +8,17 @@ use crate::front::Service;
 use crate::stop::Stop;
 
 fn ports(fixture: &Fixture, stop: &Stop) -> UrlPorts {
+    ports_after(4566, fixture, stop)
+}
+
+fn ports_after(main: u16, fixture: &Fixture, stop: &Stop) -> UrlPorts {
     let service: Service =
         Box::new(|_| Box::pin(async { http::Response::new(gateway::full("here")) }));
     let server = Server::new(service, Limits::default(), Arc::clone(&fixture.clock));
     UrlPorts::new(
         fixture.engine.clone(),
         "000000000000".parse().unwrap(),
-        SocketAddr::from(([127, 0, 0, 1], 4566)),
+        SocketAddr::from(([127, 0, 0, 1], main)),
         server,
         Default::default(),
         stop.stopping(),
@@ -53,6 +57,38 @@ async fn each_url_keeps_a_port_of_its_own() {
     let urls = ports(&fixture, &stop);
     urls.reconcile().await;
     assert_eq!(*urls.shared.table.load_full(), *first);
+}
+
+#[tokio::test]
+async fn ports_are_given_in_the_order_of_names() {
+    let fixture = Fixture::new(echo).await;
+    let stop = Stop::new();
+    // Where no other test looks for ports.
+    let urls = ports_after(24566, &fixture, &stop);
+    let hello = crate::fixture::hello();
+    let named = |name: &str| FunctionId {
+        name: name.parse().unwrap(),
+        ..hello.clone()
+    };
+    let (first, last) = (named("a"), named("z"));
+    let all = BTreeSet::from([last.clone(), hello.clone(), first.clone()]);
+    urls.reserve(&all).await;
+    let reserved = urls.shared.ports.lock().await.reserved.clone();
+    assert!(reserved[&first] < reserved[&hello] && reserved[&hello] < reserved[&last]);
+    fixture.deploy(fixture.deployment()).await;
+    urls.reconcile().await;
+    let view = fixture.engine.find(&hello.unqualified()).unwrap();
+    let url = view.url.clone().unwrap();
+    assert_eq!(url.port, Some(reserved[&hello]));
+    // Again, and with one more.
+    let more = named("b");
+    urls.reserve(&all.into_iter().chain([more.clone()]).collect())
+        .await;
+    let again = urls.shared.ports.lock().await.reserved.clone();
+    for id in [first, last] {
+        assert_eq!(again[&id], reserved[&id]);
+        assert_ne!(again[&id], again[&more]);
+    }
 }
 
 #[tokio::test]
