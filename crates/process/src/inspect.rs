@@ -18,23 +18,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Forward {
     listener: TcpListener,
-    dialers: Vec<OwnedFd>,
     inside: SocketAddr,
 }
 
 impl Forward {
     /// Opens the port: the debugger's usual one, or another where that is taken.
-    pub(crate) async fn open(dialers: Vec<OwnedFd>, inside_port: u16) -> io::Result<Self> {
+    pub(crate) async fn open(inside_port: u16) -> io::Result<Self> {
         let listener = match TcpListener::bind(("127.0.0.1", inside_port)).await {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind(("127.0.0.1", 0)).await?,
         };
         let inside = SocketAddr::from(([127, 0, 0, 1], inside_port));
-        Ok(Self {
-            listener,
-            dialers,
-            inside,
-        })
+        Ok(Self { listener, inside })
     }
 
     /// The port on this host.
@@ -44,10 +39,11 @@ impl Forward {
             .map_or(0, |address| address.port())
     }
 
-    /// Carries connections for as long as it is polled, as many at once as there are sockets.
-    pub(crate) async fn run(self, clock: Arc<dyn Clock>) {
-        let (give_back, mut free) = mpsc::channel(self.dialers.len().max(1));
-        for dialer in self.dialers {
+    /// Carries connections for as long as it is polled, as many at once as there are sockets of the
+    /// instance's network to dial with.
+    pub(crate) async fn run(self, dialers: Vec<OwnedFd>, clock: Arc<dyn Clock>) {
+        let (give_back, mut free) = mpsc::channel(dialers.len().max(1));
+        for dialer in dialers {
             // There is room for all.
             let _ = give_back.try_send(dialer);
         }
@@ -110,9 +106,9 @@ mod tests {
                 socket.as_fd().try_clone_to_owned().unwrap()
             })
             .collect();
-        let forward = Forward::open(dialers, port).await.unwrap();
+        let forward = Forward::open(port).await.unwrap();
         let port = forward.port();
-        let carrying = tokio::spawn(forward.run(Arc::new(store::SystemClock::new())));
+        let carrying = tokio::spawn(forward.run(dialers, Arc::new(store::SystemClock::new())));
         for turn in 0..20 {
             let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
             let mut hello = [0; 5];

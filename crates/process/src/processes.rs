@@ -174,11 +174,11 @@ impl Processes {
     async fn begin(&self, start: StartOrder) -> Result<Started, StartError> {
         let clock = &self.config.clock;
         let claimed = clock.monotonic();
-        let program = match Language::of(start.config.runtime) {
+        let (program, debugger) = match Language::of(start.config.runtime) {
             Some(wanted) => self.with_launcher(wanted, &start).await?,
             // A few looks at folders that the platform made: less than another thread would cost.
             None => match bootstrap::find(&start.code, &start.layers) {
-                Ok(path) => Program::Bootstrap(path),
+                Ok(path) => (Program::Bootstrap(path), None),
                 Err(why) => return Ok(self.no_entrypoint(&start, why.words)),
             },
         };
@@ -200,9 +200,7 @@ impl Processes {
             .map_err(start_error)?;
         let name = runtime_name(&start, &program);
         let peers = lite.then(|| Peers::below(jail.first));
-        let parts = self
-            .parts(start, program, jail, environment.own, peers)
-            .await;
+        let parts = self.parts(start, program, (jail, debugger), environment.own, peers);
         start::start(parts, &name, claimed, Arc::clone(clock)).await
     }
 
@@ -210,7 +208,7 @@ impl Processes {
         &self,
         wanted: Language,
         start: &StartOrder,
-    ) -> Result<Program, StartError> {
+    ) -> Result<(Program, Option<Forward>), StartError> {
         let cannot = |cannot: CannotRun| StartError {
             fault: StartFault::Function,
             reason: cannot.reason,
@@ -221,12 +219,18 @@ impl Processes {
             .await
             .map_err(cannot)?;
         let compiled = self.launcher(&interpreter).await.map_err(cannot)?;
-        let inspect = self.config.inspect || start.config.inspect;
-        Ok(Program::Launcher {
+        let debugger = if self.config.inspect || start.config.inspect {
+            self.open_debugger(start, interpreter.language).await
+        } else {
+            None
+        };
+        let inspect = debugger.as_ref().map(Forward::port);
+        let program = Program::Launcher {
             interpreter,
             compiled,
             inspect,
-        })
+        };
+        Ok((program, debugger))
     }
 
     fn no_entrypoint(&self, start: &StartOrder, reason: String) -> Started {
@@ -245,31 +249,19 @@ impl Processes {
     }
 
     /// Takes a jail apart and puts an instance's parts together.
-    async fn parts(
+    fn parts(
         &self,
         start: StartOrder,
         program: Program,
-        mut jail: Jail,
+        (mut jail, debugger): (Jail, Option<Forward>),
         variables: Vec<(String, String)>,
         peers: Option<Peers>,
     ) -> Parts {
         let mut tasks = Tasks::default();
-        let inspected = match &program {
-            Program::Launcher {
-                inspect: true,
-                interpreter,
-                ..
-            } => Some(interpreter.language),
-            _ => None,
-        };
-        if let Some(language) = inspected {
-            self.forward(
-                &start,
-                language,
-                std::mem::take(&mut jail.dialers),
-                &mut tasks,
-            )
-            .await;
+        let patient = debugger.is_some();
+        if let Some(debugger) = debugger {
+            let dialers = std::mem::take(&mut jail.dialers);
+            tasks.spawn(debugger.run(dialers, Arc::clone(&self.config.clock)));
         }
         let sandbox = Arc::new(jail.keeper());
         let identity = InstanceIdentity {
@@ -301,7 +293,7 @@ impl Processes {
             peers,
             variables,
             order: start,
-            patient: inspected.is_some(),
+            patient,
             tasks,
         }
     }
@@ -337,37 +329,31 @@ impl Processes {
         }
     }
 
-    /// Opens a port for debuggers and says where it is.
-    async fn forward(
-        &self,
-        start: &StartOrder,
-        language: Language,
-        dialers: Vec<std::os::fd::OwnedFd>,
-        tasks: &mut Tasks,
-    ) {
-        let (inside, attach) = match language {
-            Language::Node(_) => (NODE_INSPECT_PORT, "chrome://inspect or an editor"),
-            Language::Python(_) => (PYTHON_INSPECT_PORT, "debugpy in an editor"),
+    /// Opens a port for debuggers. Where it is, is said at once of Node.js, which brings its debugger,
+    /// and of Python by its launcher, once one was found.
+    async fn open_debugger(&self, start: &StartOrder, language: Language) -> Option<Forward> {
+        let inside = match language {
+            Language::Node(_) => NODE_INSPECT_PORT,
+            Language::Python(_) => PYTHON_INSPECT_PORT,
         };
-        let text = match Forward::open(dialers, inside).await {
-            Ok(forward) => {
-                let port = forward.port();
-                tasks.spawn(forward.run(Arc::clone(&self.config.clock)));
-                format!(
-                    "debugger: attach {attach} to 127.0.0.1:{port}; timeouts are suspended for {}",
-                    start.function.name
-                )
-            }
-            Err(error) => format!("debugger: no port for it could be opened: {error}"),
+        let opened = Forward::open(inside).await;
+        let text = match (&opened, language) {
+            (Ok(forward), Language::Node(_)) => format!(
+                "debugger: attach chrome://inspect or an editor to 127.0.0.1:{}; timeouts are \
+                 suspended for {}",
+                forward.port(),
+                start.function.name
+            ),
+            (Ok(_), Language::Python(_)) => return opened.ok(),
+            (Err(error), _) => format!("debugger: no port for it could be opened: {error}"),
         };
-        let at_ms = self.config.clock.now_ms();
-        let event = engine::port::LogEvent {
-            at_ms,
+        start.log.write(engine::port::LogEvent {
+            at_ms: self.config.clock.now_ms(),
             platform: true,
             invocation: None,
             text,
-        };
-        start.log.write(event);
+        });
+        opened.ok()
     }
 }
 

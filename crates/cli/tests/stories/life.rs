@@ -240,3 +240,34 @@ fn a_save_repeats_no_warning_and_no_build_of_another_function() {
         matches!(event, Event::Deployed { function, .. } if function == "h").then_some(())
     });
 }
+
+#[test]
+fn a_debugger_is_told_of_where_there_is_one() {
+    let handler = "def handler(event, context): return 1\n";
+    let project = Project::new(&[
+        ("with/app.py", handler),
+        ("with/debugpy/__init__.py", "def listen(address): pass\n"),
+        ("without/app.py", handler),
+    ]);
+    let data = tempfile::tempdir().expect("a data folder");
+    let node = TestNode::start_in(project.path(), data.path(), false, |config| {
+        config.inspect = true;
+    });
+    for (name, told) in [("with", "attach debugpy"), ("without", "add debugpy")] {
+        node.invoke(name, "{}");
+        // What is logged before an invocation is told before its end is.
+        node.wait(|event| match event {
+            Event::Log { function, text, .. } => {
+                (function == name && text.starts_with("REPORT")).then_some(())
+            }
+            _ => None,
+        });
+        let events = node.events();
+        let lines = events.iter().filter_map(|event| match event {
+            Event::Log { function, text, .. } if function == name => Some(text.as_str()),
+            _ => None,
+        });
+        let lines: Vec<_> = lines.filter(|line| line.contains("debug")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(told), "{lines:?}");
+    }
+}

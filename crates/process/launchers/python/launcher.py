@@ -644,13 +644,17 @@ def _listen_for_debugger():
     port = os.environ.pop("_DAYFLY_INSPECT_PORT", None)
     if port is None:
         return
+    at = os.environ.pop("_DAYFLY_INSPECT_AT", port)
     try:
         import debugpy
 
         debugpy.listen(("127.0.0.1", int(port)))
+        text = "attach debugpy in an editor to 127.0.0.1:%s" % at
     except Exception as error:
         hint = "add debugpy to the function's requirements to debug it"
-        _write_record("debugger: cannot listen: %s; %s" % (error, hint))
+        text = "cannot listen: %s; %s" % (error, hint)
+    name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    _write_record("debugger: %s; timeouts are suspended for %s" % (text, name))
 
 
 def _main():

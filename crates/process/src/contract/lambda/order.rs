@@ -36,8 +36,8 @@ pub(crate) enum Program {
         interpreter: Interpreter,
         /// The Python launcher, compiled; Node's needs no compiling.
         compiled: Bytes,
-        /// Whether a debugger is listened for.
-        inspect: bool,
+        /// At which port of this host a debugger attaches, where one is listened for.
+        inspect: Option<u16>,
     },
     /// The function's own program, by its path inside.
     Bootstrap(PathBuf),
@@ -93,10 +93,10 @@ pub(crate) fn order(
             place(&mut order, interpreter, start);
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
-                Language::Node(_) => node(&mut order, config, *inspect),
+                Language::Node(_) => node(&mut order, config, inspect.is_some()),
             };
             order.argv.extend(arguments.into_iter().map(Into::into));
-            order.dialers = if *inspect { DIALERS } else { 0 };
+            order.dialers = if inspect.is_some() { DIALERS } else { 0 };
         }
     }
     order.env = variables
@@ -157,16 +157,18 @@ fn place(order: &mut Order, interpreter: &Interpreter, start: &StartOrder) {
 fn python(
     order: &mut Order,
     compiled: &Bytes,
-    inspect: bool,
+    inspect: Option<u16>,
     variables: &mut Vec<(String, String)>,
 ) -> Vec<String> {
     let launcher = Path::new(RUNTIME_DIR).join("bootstrap.pyc");
     order.files.push((launcher.clone(), compiled.to_vec()));
-    if inspect {
-        variables.push((
-            "_DAYFLY_INSPECT_PORT".to_owned(),
-            PYTHON_INSPECT_PORT.to_string(),
-        ));
+    if let Some(port) = inspect {
+        let ports = [
+            ("_DAYFLY_INSPECT_PORT", PYTHON_INSPECT_PORT),
+            // Told by the launcher, which knows whether there is anything to attach to.
+            ("_DAYFLY_INSPECT_AT", port),
+        ];
+        variables.extend(ports.map(|(name, port)| (name.to_owned(), port.to_string())));
     }
     // The host's own packages are none of the function's: neither `site` nor a user's folder.
     // Unbuffered, so that what was printed is there however the process ends.
