@@ -61,6 +61,10 @@ impl Refusal {
     /// The platform failed; what failed is logged and not told.
     pub(crate) fn ours(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a control call failed");
+        Self::failed()
+    }
+
+    fn failed() -> Self {
         let message = "the platform failed; its own log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -97,6 +101,7 @@ impl From<Error> for Refusal {
                 Fault::Caller => (StatusCode::BAD_REQUEST, "invalid"),
                 Fault::Function => (StatusCode::UNPROCESSABLE_ENTITY, "cannot_run"),
                 Fault::Busy => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+                Fault::Ours if error.is_told() => return Self::failed(),
                 Fault::Ours => return Self::ours(&error),
             },
         };

@@ -195,6 +195,12 @@ impl Error {
         }
     }
 
+    /// Whether the store itself logs it, once for many: on a full disk every change fails, and a
+    /// door need not say so of each.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::Store(store::Error::Full { .. }))
+    }
+
     /// When it may help to ask again, where that can be told.
     pub fn retry_after(&self) -> Option<Duration> {
         (self.fault() == Fault::Busy).then_some(Duration::from_secs(1))

@@ -284,6 +284,7 @@ impl Refused {
                 },
                 Fault::Caller => Self::Missing,
                 Fault::Function => Self::Function(error.to_string()),
+                Fault::Ours if error.is_told() => Self::Fault,
                 Fault::Ours => {
                     tracing::error!(%error, "a function URL's request failed");
                     Self::Fault

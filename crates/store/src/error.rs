@@ -37,7 +37,8 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The disk is full; nothing was changed.
+    /// The disk is full; nothing was changed. Logged by the store, now and then for as long as it
+    /// is so.
     #[error("write {path}: the disk is full; free some space and try again")]
     Full {
         /// The file or folder.

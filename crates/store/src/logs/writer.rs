@@ -1,9 +1,9 @@
 //! The one thread that writes logs: takes what has gathered, a stream at a time, and hands it
 //! to those who follow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,6 +30,15 @@ pub(super) struct Writer {
     round: u64,
     /// Whether the last write failed; one line in our own log tells of many failures.
     failing: bool,
+    /// What could not be written of each stream, by its folder's name, until a record tells of it.
+    lost: HashMap<String, Lost>,
+}
+
+/// Lines that could not be written.
+#[derive(Debug)]
+struct Lost {
+    lines: u64,
+    why: String,
 }
 
 impl Writer {
@@ -50,6 +59,7 @@ impl Writer {
             open,
             round: 0,
             failing: false,
+            lost: HashMap::new(),
         }
     }
 
@@ -72,18 +82,15 @@ impl Writer {
         }
         let mut touched: Vec<Arc<Stream>> = Vec::new();
         for (stream, lines) in work.batches {
-            self.append(&stream, lines);
+            if let Err((lines, error)) = self.append(&stream, lines) {
+                self.lose(&stream, lines as u64, &error);
+            }
             touched.push(stream);
         }
         touched.sort_unstable_by_key(Arc::as_ptr);
         touched.dedup_by_key(|stream| Arc::as_ptr(stream));
         for stream in &touched {
-            let dropped = stream.take_dropped();
-            if dropped > 0 {
-                let notice = self.notice(dropped);
-                self.append(stream, vec![notice]);
-            }
-            self.flush(stream);
+            self.finish(stream);
         }
         self.close_unused();
         for answer in work.flushes {
@@ -92,25 +99,49 @@ impl Writer {
         }
     }
 
-    fn notice(&self, dropped: u64) -> Line {
+    /// Writes what is buffered of a stream, and what is missing in it.
+    fn finish(&mut self, stream: &Stream) {
+        let dropped = stream.take_dropped();
+        let lost = self.lost.remove(&stream.folder);
+        let mut notices = Vec::new();
+        if dropped > 0 {
+            let why = "dropped: they came faster than they could be kept";
+            notices.push(self.notice(dropped, why));
+        }
+        if let Some(lost) = &lost {
+            let why = format!("lost: they could not be written: {}", lost.why);
+            notices.push(self.notice(lost.lines, &why));
+        }
+        let told = notices.len();
+        let untold = dropped + lost.map_or(0, |lost| lost.lines);
+        let written = self
+            .append(stream, notices)
+            .and_then(|()| self.flush(stream));
+        if let Err((lines, error)) = written {
+            // What tells of lines is none that is missed.
+            let lines = untold + lines.saturating_sub(told) as u64;
+            self.lose(stream, lines, &error);
+        }
+    }
+
+    fn notice(&self, lines: u64, what: &str) -> Line {
+        let noun = if lines == 1 { "line was" } else { "lines were" };
         Line {
             at_ms: self.clock.now_ms(),
             platform: true,
             invocation: None,
-            text: format!(
-                "{dropped} log lines were dropped: they came faster than they could be kept"
-            ),
+            text: format!("{lines} log {noun} {what}"),
         }
     }
 
-    fn append(&mut self, stream: &Stream, lines: Vec<Line>) {
+    /// Buffers lines, and writes them where a segment is full. An error answers how many are lost
+    /// because their stream cannot be found.
+    fn append(&mut self, stream: &Stream, lines: Vec<Line>) -> Result<(), (usize, io::Error)> {
         let followers = stream.followers();
         let mut lines = lines.into_iter();
         while lines.len() > 0 {
-            let Some(end) = self.end(stream) else {
-                stream.drop_lines(lines.len());
-                return;
-            };
+            let left = lines.len();
+            let end = self.end(stream).map_err(|error| (left, error))?;
             let mut is_full = false;
             // Looked up again only where a segment is full: that flushes, which may fail.
             while !is_full && let Some(line) = lines.next() {
@@ -122,53 +153,58 @@ impl Writer {
                     followers.send(Entry { position, line }).unwrap_or_default();
                 }
             }
-            if is_full {
-                self.flush(stream);
+            if is_full && let Err((lines, error)) = self.flush(stream) {
+                self.lose(stream, lines as u64, &error);
             }
         }
+        Ok(())
     }
 
-    fn end(&mut self, stream: &Stream) -> Option<&mut End> {
-        let name = stream.folder.as_str();
-        if !self.ends.contains_key(name) {
-            match End::find(self.folder.join(name), stream.limits(self.limits)) {
-                Ok(end) => drop(self.ends.insert(name.to_owned(), (end, self.round))),
-                Err(error) => {
-                    self.failed(&error);
-                    return None;
-                }
+    fn end(&mut self, stream: &Stream) -> io::Result<&mut End> {
+        let (end, used) = match self.ends.entry(stream.folder.clone()) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(free) => {
+                let folder = self.folder.join(free.key());
+                let end = End::find(folder, stream.limits(self.limits))?;
+                free.insert((end, self.round))
             }
-        }
-        let (end, used) = self.ends.get_mut(name)?;
+        };
         *used = self.round;
-        Some(end)
+        Ok(end)
     }
 
-    fn flush(&mut self, stream: &Stream) {
+    /// Writes what is buffered. An error answers how many lines are lost.
+    fn flush(&mut self, stream: &Stream) -> Result<(), (usize, io::Error)> {
+        let end = self.end(stream).map_err(|error| (0, error))?;
+        end.flush()?;
+        self.failing = false;
         let name = stream.folder.as_str();
-        let Some(end) = self.end(stream) else { return };
-        match end.flush() {
-            Ok(()) => {
-                self.failing = false;
-                if !self.open.iter().any(|open| open == name) {
-                    self.open.push(name.to_owned());
-                }
-            }
-            Err((lost, error)) => {
-                stream.drop_lines(lost);
-                self.failed(&error);
-            }
+        if !self.open.iter().any(|open| open == name) {
+            self.open.push(name.to_owned());
         }
         if self.open.len() > 2 * OPEN_MAX {
             self.close_unused();
         }
+        Ok(())
     }
 
-    fn failed(&mut self, error: &std::io::Error) {
+    /// Counts lines that could not be written.
+    fn lose(&mut self, stream: &Stream, lines: u64, error: &io::Error) {
         if !self.failing {
             tracing::warn!(folder = %self.folder.display(), %error, "logs are not kept");
         }
         self.failing = true;
+        let why = if disk::is_full(error) {
+            "the disk is full".to_owned()
+        } else {
+            error.to_string()
+        };
+        let before = self.lost.remove(&stream.folder);
+        let lines = lines + before.map_or(0, |before| before.lines);
+        if lines > 0 {
+            let lost = Lost { lines, why };
+            self.lost.insert(stream.folder.clone(), lost);
+        }
     }
 
     /// Closes the files used least lately.
@@ -188,6 +224,7 @@ impl Writer {
 
     fn remove(&mut self, stream: &Stream) -> Result<(), Error> {
         self.ends.remove(&stream.folder);
+        self.lost.remove(&stream.folder);
         self.open.retain(|open| *open != stream.folder);
         let path = self.folder.join(&stream.folder);
         match fs::remove_dir_all(&path) {

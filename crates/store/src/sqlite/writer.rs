@@ -24,6 +24,9 @@ const IDLE_PAGES: i64 = 1024;
 /// Pages at which it is written back even though somebody waits: 32 MiB.
 const BUSY_PAGES: i64 = 8192;
 
+/// Time between two lines in the log that say that the disk is full (ours).
+const FULL_AGAIN: Duration = Duration::from_secs(60);
+
 /// A batch that takes longer is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,8 @@ pub(super) struct Writer {
     broken: Arc<watch::Sender<Option<Error>>>,
     /// The last number drawn.
     sequence: u64,
+    /// When it was last said that the disk is full.
+    full_told: Option<Duration>,
     /// Whether commits now wait for the disk.
     syncing: bool,
     /// Bytes and jobs written since the length of the log was last looked at.
@@ -103,6 +108,7 @@ impl Writer {
             clock,
             broken,
             sequence,
+            full_told: None,
             syncing: true,
             unlooked: usize::MAX,
         })
@@ -152,8 +158,22 @@ impl Writer {
         let written = self.transact(batch, sync);
         written.map_err(|error| {
             let error = cause::on_write(&self.path, error);
+            self.tell_if_full(&error);
             self.recover(error)
         })
+    }
+
+    /// Once for many callers, each of whom is refused.
+    fn tell_if_full(&mut self, error: &Error) {
+        if !matches!(error, Error::Full { .. }) {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let again = |told| now.saturating_sub(told) >= FULL_AGAIN;
+        if self.full_told.is_none_or(again) {
+            self.full_told = Some(now);
+            tracing::error!(%error, "no event and no change is accepted");
+        }
     }
 
     fn transact(&mut self, batch: &[Job], sync: bool) -> rusqlite::Result<Vec<Answer>> {

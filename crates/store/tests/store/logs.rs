@@ -229,6 +229,39 @@ async fn a_flood_is_dropped_counted_and_silences_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_written_is_told_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path());
+    append(&logs.writer("s"), 0..1);
+    logs.flush().await;
+    drop(logs);
+    let stream = fs::read_dir(folder.path()).unwrap().flatten();
+    let stream = stream.map(|entry| entry.path()).find(|path| path.is_dir());
+    let stream = stream.unwrap();
+    fs::remove_dir_all(&stream).unwrap();
+    // In the way of the stream's folder.
+    fs::write(&stream, "").unwrap();
+    let logs = open(folder.path());
+    let writer = logs.writer("s");
+    append(&writer, 1..3);
+    logs.flush().await;
+    append(&writer, 3..4);
+    logs.flush().await;
+    fs::remove_file(&stream).unwrap();
+    append(&writer, 4..5);
+    let kept = lines(&logs, "s").await;
+    assert_eq!(kept[0], line(4));
+    let notice = kept[1].text.as_str();
+    let told = "3 log lines were lost: they could not be written: ";
+    assert!(
+        notice.starts_with(told) && !notice.contains("faster"),
+        "{notice}"
+    );
+    append(&writer, 5..6);
+    assert_eq!(lines(&logs, "s").await[2..], [line(5)]);
+}
+
+#[tokio::test]
 async fn thousands_of_streams_share_a_few_open_files() {
     let folder = tempfile::tempdir().unwrap();
     let logs = open(folder.path());

@@ -162,6 +162,10 @@ impl Refusal {
     /// The platform failed; what failed is logged and not told.
     pub(super) fn ours(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a call of the Lambda API failed");
+        Self::failed()
+    }
+
+    fn failed() -> Self {
         Self::new(Kind::Service, "the platform failed; its own log says why")
     }
 
@@ -210,6 +214,7 @@ impl Refusal {
                 Fault::Caller => Self::new(Kind::InvalidParameterValue, error.to_string()),
                 Fault::Function => Self::new(Kind::InvalidRuntime, error.to_string()),
                 Fault::Busy => Self::throttled("ConcurrentInvocationLimitExceeded"),
+                Fault::Ours if error.is_told() => Self::failed(),
                 Fault::Ours => Self::ours(error),
             },
         }
