@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Folders that hold what tools make or fetch, never what we wrote.
+/// What tools make or fetch, never what we wrote.
 const MADE: [&str; 6] = [
     "target",
     ".git",
@@ -60,7 +60,11 @@ pub fn files(root: &Path) -> Result<Vec<File>> {
         for entry in entries {
             let entry = entry?;
             let kind = entry.file_type()?;
-            if kind.is_dir() && !MADE.iter().any(|made| entry.file_name() == *made) {
+            // Of a further work tree of git, `.git` is a file.
+            if MADE.iter().any(|made| entry.file_name() == *made) {
+                continue;
+            }
+            if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {
                 found.extend(read(root, &entry.path())?);
