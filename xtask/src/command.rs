@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{bench, ci, test, tidy, tree};
+use crate::{bench, ci, shapes, test, tidy, tree};
 
 /// One command of `cargo xtask`.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ pub const COMMANDS: &[Command] = &[
         about: "Check the work tree's own rules (also an ordinary test)",
         help: tidy::HELP,
         run: run_tidy,
+    },
+    Command {
+        name: "shapes",
+        about: "Write AWS's requests and answers from the public service models",
+        help: shapes::HELP,
+        run: shapes::run,
     },
     Command {
         name: "ci",

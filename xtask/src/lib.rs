@@ -5,6 +5,7 @@ pub mod bench;
 pub mod ci;
 pub mod command;
 pub mod run;
+pub mod shapes;
 pub mod test;
 pub mod tidy;
 pub mod tree;

@@ -2,6 +2,7 @@
 
 mod credential;
 mod lambda;
+mod shape;
 mod sts;
 mod text;
 mod unserved;

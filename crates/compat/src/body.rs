@@ -39,8 +39,9 @@ impl Uncollected {
 
 /// Collects a body of `bytes_max` at most; a larger one is read but not kept.
 pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Uncollected> {
+    let read_max = DISCARD_BYTES_MAX.max(bytes_max as u64);
     let announced = body.size_hint().lower();
-    if announced > DISCARD_BYTES_MAX {
+    if announced > read_max {
         return Err(Uncollected::TooLarge { size: announced });
     }
     let mut whole = BytesMut::new();
@@ -53,7 +54,7 @@ pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, U
         size += data.len() as u64;
         if size > bytes_max as u64 {
             (whole, only) = (BytesMut::new(), Bytes::new());
-            if size > DISCARD_BYTES_MAX {
+            if size > read_max {
                 break;
             }
         } else if size == data.len() as u64 {

@@ -27,13 +27,18 @@ pub(super) fn segment(text: &str) -> String {
     unescape(text, false)
 }
 
-/// The first value of a parameter of a query or form, its escapes resolved.
-pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+/// The values of a parameter of a query or form, their escapes resolved.
+pub(super) fn parameters(query: &str, name: &str) -> impl Iterator<Item = String> {
     query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .find(|(key, _)| *key == name)
+        .filter(move |(key, _)| *key == name)
         .map(|(_, value)| unescape(value, true))
+}
+
+/// The first of them.
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+    parameters(query, name).next()
 }
 
 /// Text as XML content.

@@ -7,149 +7,82 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::verb::FunctionView;
 use jiff::Timestamp;
-use model::{Cors, FunctionRef, LogFormat, UrlConfig, VersionId};
-use serde::Serialize;
+use model::{FunctionRef, UrlConfig, VersionId};
 use sha2::{Digest as _, Sha256};
 
+use super::shapes::choice::*;
+use super::shapes::*;
+use super::{integer, long};
 use crate::aws::Settings;
 
-/// `FunctionConfiguration`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Configuration<'a> {
-    function_name: &'a str,
-    function_arn: String,
-    runtime: String,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    handler: &'a str,
-    code_size: u64,
-    description: &'a str,
-    timeout: u64,
-    memory_size: u32,
-    last_modified: String,
-    code_sha256: String,
-    version: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    environment: Option<Environment<'a>>,
-    tracing_config: TracingConfig,
-    revision_id: String,
-    #[serde(flatten)]
-    state: Option<State>,
-    package_type: &'static str,
-    architectures: [&'static str; 1],
-    ephemeral_storage: EphemeralStorage,
-    snap_start: SnapStart,
-    logging_config: LoggingConfig,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Environment<'a> {
-    variables: &'a BTreeMap<String, String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct TracingConfig {
-    mode: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct State {
-    state: &'static str,
-    last_update_status: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct EphemeralStorage {
-    size: u32,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SnapStart {
-    apply_on: &'static str,
-    optimization_status: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct LoggingConfig {
-    log_format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    application_log_level: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system_log_level: Option<&'static str>,
-    log_group: String,
-}
-
 /// The configuration as single functions show it. `target` is how the caller named it.
-pub(super) fn whole<'a>(function: &'a FunctionView, target: &FunctionRef) -> Configuration<'a> {
+pub(super) fn whole(function: &FunctionView, target: &FunctionRef) -> FunctionConfiguration {
     // A deployment is visible only once it is complete, so there is no state in between.
-    let state = State {
-        state: "Active",
-        last_update_status: "Successful",
-    };
-    Configuration {
-        state: Some(state),
+    FunctionConfiguration {
+        state: Some(State::Active),
+        last_update_status: Some(LastUpdateStatus::Successful),
         ..listed(function, target)
     }
 }
 
 /// The configuration as lists show it: without its state.
-pub(super) fn listed<'a>(function: &'a FunctionView, target: &FunctionRef) -> Configuration<'a> {
+pub(super) fn listed(function: &FunctionView, target: &FunctionRef) -> FunctionConfiguration {
     let config = &function.config;
-    let environment = (!config.environment.is_empty()).then_some(Environment {
-        variables: &config.environment,
+    let environment = (!config.environment.is_empty()).then(|| EnvironmentResponse {
+        variables: Some(config.environment.clone()),
+        ..EnvironmentResponse::default()
     });
-    Configuration {
-        function_name: function.id.name.as_str(),
-        function_arn: model::arn::reference(target),
-        runtime: config.runtime.to_string(),
-        handler: &config.handler,
-        code_size: config.code.size_bytes,
-        description: &config.description,
-        timeout: config.timeout.as_secs(),
-        memory_size: config.memory_mb,
-        last_modified: last_modified(function.changed_ms),
-        code_sha256: base64_of_hex(config.code.digest.as_str()),
-        version: function.version.to_string(),
+    FunctionConfiguration {
+        function_name: Some(function.id.name.to_string()),
+        function_arn: Some(model::arn::reference(target)),
+        runtime: Some(config.runtime.to_string().into()),
+        handler: Some(config.handler.clone()).filter(|handler| !handler.is_empty()),
+        code_size: Some(long(config.code.size_bytes)),
+        description: Some(config.description.clone()),
+        timeout: Some(integer(config.timeout.as_secs())),
+        memory_size: Some(integer(config.memory_mb)),
+        last_modified: Some(last_modified(function.changed_ms)),
+        code_sha256: Some(base64_of_hex(config.code.digest.as_str())),
+        version: Some(function.version.to_string()),
         environment,
-        tracing_config: TracingConfig {
-            mode: "PassThrough",
-        },
-        revision_id: revision_id(&model::arn::function(&function.id), function),
-        state: None,
-        package_type: "Zip",
-        architectures: [architecture()],
-        ephemeral_storage: EphemeralStorage {
-            size: config.tmp_mb,
-        },
-        snap_start: SnapStart {
-            apply_on: "None",
-            optimization_status: "Off",
-        },
-        logging_config: logging(function),
+        tracing_config: Some(TracingConfigResponse {
+            mode: Some(TracingMode::PassThrough),
+        }),
+        revision_id: Some(revision_id(&model::arn::function(&function.id), function)),
+        package_type: Some(PackageType::Zip),
+        architectures: Some(vec![architecture()]),
+        ephemeral_storage: Some(EphemeralStorage {
+            size: integer(config.tmp_mb),
+        }),
+        snap_start: Some(SnapStartResponse {
+            apply_on: Some(SnapStartApplyOn::None),
+            optimization_status: Some(SnapStartOptimizationStatus::Off),
+        }),
+        logging_config: Some(logging(function)),
+        ..FunctionConfiguration::default()
     }
 }
 
 fn logging(function: &FunctionView) -> LoggingConfig {
-    let json = function.config.log_format == LogFormat::Json;
+    let json = function.config.log_format == model::LogFormat::Json;
+    let level = function.config.log_level.as_str().to_owned();
     LoggingConfig {
-        log_format: if json { "JSON" } else { "Text" },
-        application_log_level: json.then(|| function.config.log_level.as_str()),
-        system_log_level: json.then_some("INFO"),
-        log_group: format!("/aws/lambda/{}", function.id.name),
+        log_format: Some(if json {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        }),
+        application_log_level: json.then(|| level.into()),
+        system_log_level: json.then_some(SystemLogLevel::Info),
+        log_group: Some(format!("/aws/lambda/{}", function.id.name)),
     }
 }
 
-fn architecture() -> &'static str {
+fn architecture() -> Architecture {
     if cfg!(target_arch = "aarch64") {
-        "arm64"
+        Architecture::Arm64
     } else {
-        "x86_64"
+        Architecture::X86_64
     }
 }
 
@@ -190,26 +123,7 @@ fn base64_of_hex(digest: &str) -> String {
     STANDARD.encode(bytes)
 }
 
-/// `AliasConfiguration`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Alias {
-    alias_arn: String,
-    name: String,
-    function_version: String,
-    description: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    routing_config: Option<RoutingConfig>,
-    revision_id: String,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct RoutingConfig {
-    additional_version_weights: BTreeMap<String, f64>,
-}
-
-pub(super) fn alias(function: &FunctionView, alias: &engine::verb::Alias) -> Alias {
+pub(super) fn alias(function: &FunctionView, alias: &engine::verb::Alias) -> AliasConfiguration {
     let engine::verb::Alias { name, routes, .. } = alias;
     let first = routes
         .first()
@@ -220,63 +134,35 @@ pub(super) fn alias(function: &FunctionView, alias: &engine::verb::Alias) -> Ali
         .map(|(version, weight)| (version.to_string(), *weight))
         .collect();
     let alias_arn = format!("{}:{name}", model::arn::function(&function.id));
-    Alias {
-        revision_id: revision_id(&alias_arn, function),
-        alias_arn,
-        name: name.to_string(),
-        function_version: first,
-        description: "",
-        routing_config: (!others.is_empty()).then_some(RoutingConfig {
-            additional_version_weights: others,
+    AliasConfiguration {
+        revision_id: Some(revision_id(&alias_arn, function)),
+        alias_arn: Some(alias_arn),
+        name: Some(name.to_string()),
+        function_version: Some(first),
+        description: Some(String::new()),
+        routing_config: (!others.is_empty()).then_some(AliasRoutingConfiguration {
+            additional_version_weights: Some(others),
         }),
     }
 }
 
-/// `FunctionUrlConfig`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Url {
-    function_url: String,
-    function_arn: String,
-    auth_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cors: Option<UrlCors>,
-    creation_time: String,
-    last_modified_time: String,
-    invoke_mode: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct UrlCors {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    allow_credentials: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    allow_headers: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    allow_methods: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    allow_origins: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    expose_headers: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_age: Option<u32>,
-}
-
-impl From<&Cors> for UrlCors {
-    fn from(cors: &Cors) -> Self {
-        Self {
-            allow_credentials: cors.allow_credentials,
-            allow_headers: cors.allow_headers.clone(),
-            allow_methods: cors.allow_methods.clone(),
-            allow_origins: cors.allow_origins.clone(),
-            expose_headers: cors.expose_headers.clone(),
-            max_age: cors.max_age_s,
-        }
+fn cors(cors: &model::Cors) -> Cors {
+    let list = |items: &Vec<String>| (!items.is_empty()).then(|| items.clone());
+    Cors {
+        allow_credentials: cors.allow_credentials.then_some(true),
+        allow_headers: list(&cors.allow_headers),
+        allow_methods: list(&cors.allow_methods),
+        allow_origins: list(&cors.allow_origins),
+        expose_headers: list(&cors.expose_headers),
+        max_age: cors.max_age_s.map(integer),
     }
 }
 
-pub(super) fn url(function: &FunctionView, url: &UrlConfig, settings: &Settings) -> Url {
+pub(super) fn url(
+    function: &FunctionView,
+    url: &UrlConfig,
+    settings: &Settings,
+) -> FunctionUrlConfig {
     let endpoint: http::Uri = settings.endpoint.parse().unwrap_or_default();
     let host = endpoint.host().unwrap_or("127.0.0.1");
     let function_url = match settings.port_of(url) {
@@ -289,13 +175,13 @@ pub(super) fn url(function: &FunctionView, url: &UrlConfig, settings: &Settings)
         ),
     };
     let changed = last_modified(function.changed_ms);
-    Url {
-        function_url,
-        function_arn: model::arn::function(&function.id),
-        auth_type: "NONE",
-        cors: url.cors.as_ref().map(UrlCors::from),
-        creation_time: changed.clone(),
-        last_modified_time: changed,
-        invoke_mode: "BUFFERED",
+    FunctionUrlConfig {
+        function_url: Some(function_url),
+        function_arn: Some(model::arn::function(&function.id)),
+        auth_type: Some(FunctionUrlAuthType::None),
+        cors: url.cors.as_ref().map(cors),
+        creation_time: Some(changed.clone()),
+        last_modified_time: Some(changed),
+        invoke_mode: Some(InvokeMode::Buffered),
     }
 }

@@ -1,124 +1,30 @@
 //! The one table of the service's errors: status, name, and how each writes its members.
 
 use engine::{Error, ThrottleReason};
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, header};
 use model::{Fault, FunctionRef};
 use serde_json::json;
 
-use super::super::unserved::ERROR_TYPE;
+use crate::aws::shape::Kind;
+use crate::aws::unserved::ERROR_TYPE;
 use crate::{Body, full};
 
-/// An error of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    AccessDenied,
-    InvalidParameterValue,
-    InvalidRequestContent,
-    InvalidRuntime,
-    RequestTooLarge,
-    ResourceConflict,
-    ResourceNotFound,
-    Service,
-    TooManyRequests,
-    UnknownOperation,
-    Unserved,
-    Validation,
-}
+/// The errors of the service, and those that no operation names.
+pub(super) mod kind {
+    pub(crate) use crate::aws::lambda::shapes::kind::*;
+    use crate::aws::shape::Kind;
 
-/// How an error is written.
-struct Form {
-    status: StatusCode,
-    name: &'static str,
-    /// `Message` or `message`: the service is not of one mind.
-    key: &'static str,
-    /// Whether it carries `Type`.
-    typed: bool,
-}
-
-impl Kind {
-    fn form(self) -> Form {
-        let (status, name, key, typed) = match self {
-            Self::AccessDenied => (
-                StatusCode::FORBIDDEN,
-                "AccessDeniedException",
-                "Message",
-                false,
-            ),
-            Self::InvalidParameterValue => (
-                StatusCode::BAD_REQUEST,
-                "InvalidParameterValueException",
-                "message",
-                true,
-            ),
-            Self::InvalidRequestContent => (
-                StatusCode::BAD_REQUEST,
-                "InvalidRequestContentException",
-                "message",
-                true,
-            ),
-            Self::InvalidRuntime => (
-                StatusCode::BAD_GATEWAY,
-                "InvalidRuntimeException",
-                "Message",
-                true,
-            ),
-            Self::RequestTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestTooLargeException",
-                "message",
-                true,
-            ),
-            Self::ResourceConflict => (
-                StatusCode::CONFLICT,
-                "ResourceConflictException",
-                "message",
-                true,
-            ),
-            Self::ResourceNotFound => (
-                StatusCode::NOT_FOUND,
-                "ResourceNotFoundException",
-                "Message",
-                true,
-            ),
-            Self::Service => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "ServiceException",
-                "Message",
-                true,
-            ),
-            Self::TooManyRequests => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "TooManyRequestsException",
-                "message",
-                true,
-            ),
-            Self::UnknownOperation => (
-                StatusCode::NOT_FOUND,
-                "UnknownOperationException",
-                "Message",
-                false,
-            ),
-            // No status that clients take for a missing resource, or for one worth a retry.
-            Self::Unserved => (
-                StatusCode::NOT_IMPLEMENTED,
-                "UnknownOperationException",
-                "Message",
-                false,
-            ),
-            Self::Validation => (
-                StatusCode::BAD_REQUEST,
-                "ValidationException",
-                "message",
-                false,
-            ),
-        };
-        Form {
-            status,
-            name,
-            key,
-            typed,
-        }
-    }
+    pub(crate) const ACCESS_DENIED: Kind =
+        Kind::new("AccessDeniedException", 403, "Message", false);
+    pub(crate) const ENTITY_TOO_LARGE: Kind =
+        Kind::new("RequestEntityTooLargeException", 413, "message", true);
+    pub(crate) const SERIALIZATION: Kind =
+        Kind::new("SerializationException", 400, "Message", false);
+    pub(crate) const UNKNOWN_OPERATION: Kind =
+        Kind::new("UnknownOperationException", 404, "Message", false);
+    /// No status that clients take for a missing resource, or for one worth a retry.
+    pub(crate) const UNSERVED: Kind = Kind::new("UnknownOperationException", 501, "Message", false);
+    pub(crate) const VALIDATION: Kind = Kind::new("ValidationException", 400, "message", false);
 }
 
 /// A refusal as it goes out.
@@ -146,7 +52,7 @@ impl Refusal {
     pub(super) fn unknown(method: &Method, path: &str) -> Self {
         let path: String = path.chars().take(200).collect();
         Self::new(
-            Kind::UnknownOperation,
+            kind::UNKNOWN_OPERATION,
             format!("no operation of Lambda is at {method} {path}"),
         )
     }
@@ -154,7 +60,7 @@ impl Refusal {
     /// An operation of the service that is not served here.
     pub(super) fn unserved(operation: &str) -> Self {
         Self::new(
-            Kind::Unserved,
+            kind::UNSERVED,
             format!("the operation {operation} is not served here yet"),
         )
     }
@@ -166,17 +72,22 @@ impl Refusal {
     }
 
     fn failed() -> Self {
-        Self::new(Kind::Service, "the platform failed; its own log says why")
+        Self::new(kind::SERVICE, "the platform failed; its own log says why")
     }
 
-    /// A member that breaks a rule of the service model.
+    /// A request that breaks rules of the service model, as the message tells.
+    pub(super) fn validation(message: String) -> Self {
+        Self::new(kind::VALIDATION, message)
+    }
+
+    /// A member that breaks a rule which the service model does not have.
     pub(super) fn constraint(value: &str, member: &str, rule: &str) -> Self {
         let value: String = value.chars().take(200).collect();
         let message = format!(
             "1 validation error detected: Value '{value}' at '{member}' failed to satisfy \
              constraint: {rule}"
         );
-        Self::new(Kind::Validation, message)
+        Self::new(kind::VALIDATION, message)
     }
 
     /// A payload that is larger than payloads of its kind may be.
@@ -184,7 +95,7 @@ impl Refusal {
         let message = format!(
             "{size} byte payload is too large for the {invocation} invocation type (limit {max} bytes)"
         );
-        Self::new(Kind::RequestTooLarge, message)
+        Self::new(kind::REQUEST_TOO_LARGE, message)
     }
 
     /// What an error of the engine means to the service's clients.
@@ -196,23 +107,26 @@ impl Refusal {
             } => {
                 let arn = model::arn::reference(target);
                 let message = format!("Function not found: {arn} ({region} has one of that name)");
-                Self::new(Kind::ResourceNotFound, message)
+                Self::new(kind::RESOURCE_NOT_FOUND, message)
             }
             Error::NotFound { .. }
             | Error::VersionNotFound { .. }
             | Error::AliasNotFound { .. } => {
                 let arn = model::arn::reference(target);
-                Self::new(Kind::ResourceNotFound, format!("Function not found: {arn}"))
+                Self::new(
+                    kind::RESOURCE_NOT_FOUND,
+                    format!("Function not found: {arn}"),
+                )
             }
             Error::Denied { doing, .. } => Self::denied(doing, target),
             Error::PayloadTooLarge { given, max } => {
                 Self::too_large(*given as u64, "RequestResponse", *max)
             }
             Error::Throttled { reason } => Self::throttled(reason_code(*reason)),
-            Error::Conflict { .. } => Self::new(Kind::ResourceConflict, error.to_string()),
+            Error::Conflict { .. } => Self::new(kind::RESOURCE_CONFLICT, error.to_string()),
             _ => match error.fault() {
-                Fault::Caller => Self::new(Kind::InvalidParameterValue, error.to_string()),
-                Fault::Function => Self::new(Kind::InvalidRuntime, error.to_string()),
+                Fault::Caller => Self::new(kind::INVALID_PARAMETER_VALUE, error.to_string()),
+                Fault::Function => Self::new(kind::INVALID_RUNTIME, error.to_string()),
                 Fault::Busy => Self::throttled("ConcurrentInvocationLimitExceeded"),
                 Fault::Ours if error.is_told() => Self::failed(),
                 Fault::Ours => Self::ours(error),
@@ -224,7 +138,7 @@ impl Refusal {
     pub(super) fn denied(doing: &str, target: &FunctionRef) -> Self {
         let arn = model::arn::reference(target);
         let message = format!("the caller is not authorized to {doing} on resource: {arn}");
-        Self::new(Kind::AccessDenied, message)
+        Self::new(kind::ACCESS_DENIED, message)
     }
 
     /// A call for which there is no room now; `reason` is the service's word for it.
@@ -232,28 +146,28 @@ impl Refusal {
         Self {
             reason: Some(reason),
             retry_after_s: Some(1),
-            ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
+            ..Self::new(kind::TOO_MANY_REQUESTS, "Rate Exceeded.")
         }
     }
 
     /// The refusal as a response.
     pub(super) fn response(self) -> Response<Body> {
-        let form = self.kind.form();
-        let mut body = json!({ form.key: self.message });
-        if form.typed {
+        let kind = self.kind;
+        let mut body = json!({ kind.key: self.message });
+        if kind.typed {
             body["Type"] = "User".into();
         }
         if let Some(reason) = self.reason {
             body["Reason"] = reason.into();
         }
         let mut response = Response::new(full(body.to_string()));
-        *response.status_mut() = form.status;
+        *response.status_mut() = kind.status();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        headers.insert(ERROR_TYPE, HeaderValue::from_static(form.name));
+        headers.insert(ERROR_TYPE, HeaderValue::from_static(kind.name));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

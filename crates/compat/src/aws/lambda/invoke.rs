@@ -9,9 +9,11 @@ use model::principal::{Action, may};
 use model::{End, Execution, FunctionRef, VersionId, limit};
 use serde::de::IgnoredAny;
 
-use super::super::Aws;
-use super::error::{Kind, Refusal};
+use super::error::{Refusal, kind};
+use super::shapes::choice::{InvocationType, LogType};
+use super::shapes::{InvocationRequest, InvocationResponse};
 use super::{Ask, empty};
+use crate::aws::Aws;
 use crate::body::{Uncollected, collect};
 use crate::{Body, full};
 
@@ -24,6 +26,14 @@ enum When {
 }
 
 impl When {
+    fn of(asked: Option<InvocationType>) -> Self {
+        match asked {
+            Some(InvocationType::Event) => Self::Later,
+            Some(InvocationType::DryRun) => Self::Never,
+            None | Some(InvocationType::RequestResponse | InvocationType::Other(_)) => Self::Now,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Now => "RequestResponse",
@@ -49,10 +59,11 @@ impl Aws {
         ask: &Ask<'_>,
         body: Body,
     ) -> Result<Response<Body>, Refusal> {
-        let target = ask.target()?;
-        let when = when(ask)?;
-        let tail = tail(ask)?;
-        let client_context = client_context(ask)?;
+        let request: InvocationRequest = ask.read()?;
+        let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
+        let when = When::of(request.invocation_type);
+        let tail = request.log_type == Some(LogType::Tail);
+        let client_context = client_context(request.client_context.as_deref())?;
         let payload = payload(body, when).await?;
         let trace = self.trace(ask);
         let call = Invoke {
@@ -108,45 +119,16 @@ impl Aws {
     }
 }
 
-const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
-const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
-const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const REMAPPED_LENGTH: HeaderName = HeaderName::from_static("x-amzn-remapped-content-length");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-fn when(ask: &Ask<'_>) -> Result<When, Refusal> {
-    match ask.header("x-amz-invocation-type") {
-        None | Some("" | "RequestResponse") => Ok(When::Now),
-        Some("Event") => Ok(When::Later),
-        Some("DryRun") => Ok(When::Never),
-        Some(other) => {
-            let rule = "Member must satisfy enum value set: [Event, RequestResponse, DryRun]";
-            Err(Refusal::constraint(other, "invocationType", rule))
-        }
-    }
-}
-
-fn tail(ask: &Ask<'_>) -> Result<bool, Refusal> {
-    match ask.header("x-amz-log-type") {
-        None | Some("" | "None") => Ok(false),
-        Some("Tail") => Ok(true),
-        Some(other) => {
-            let rule = "Member must satisfy enum value set: [None, Tail]";
-            Err(Refusal::constraint(other, "logType", rule))
-        }
-    }
-}
-
-fn client_context(ask: &Ask<'_>) -> Result<Option<String>, Refusal> {
-    let Some(encoded) = ask
-        .header("x-amz-client-context")
-        .filter(|text| !text.is_empty())
-    else {
+fn client_context(encoded: Option<&str>) -> Result<Option<String>, Refusal> {
+    let Some(encoded) = encoded else {
         return Ok(None);
     };
     let invalid = || {
         let message = "Client context must be a valid Base64-encoded JSON object.";
-        Refusal::new(Kind::InvalidRequestContent, message)
+        Refusal::new(kind::INVALID_REQUEST_CONTENT, message)
     };
     if encoded.len() > CLIENT_CONTEXT_BYTES_MAX {
         return Err(invalid());
@@ -178,7 +160,7 @@ async fn payload(body: Body, when: When) -> Result<Bytes, Refusal> {
 
 fn not_json(error: &dyn std::fmt::Display) -> Refusal {
     let message = format!("Could not parse request body into json: {error}");
-    Refusal::new(Kind::InvalidRequestContent, message)
+    Refusal::new(kind::INVALID_REQUEST_CONTENT, message)
 }
 
 fn answer(version: VersionId, execution: Execution) -> Result<Response<Body>, Refusal> {
@@ -194,16 +176,12 @@ fn answer(version: VersionId, execution: Execution) -> Result<Response<Body>, Re
         http::header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let Ok(version) = HeaderValue::try_from(version.to_string()) {
-        headers.insert(EXECUTED_VERSION, version);
-    }
-    if end != End::Replied {
-        headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
-    }
-    if let Some(tail) = execution.log_tail
-        && let Ok(log) = HeaderValue::try_from(STANDARD.encode(tail))
-    {
-        headers.insert(LOG_RESULT, log);
-    }
+    let head = InvocationResponse {
+        function_error: (end != End::Replied).then(|| "Unhandled".to_owned()),
+        log_result: execution.log_tail.map(|tail| STANDARD.encode(tail)),
+        executed_version: Some(version.to_string()),
+        ..InvocationResponse::default()
+    };
+    head.set(headers);
     Ok(response)
 }

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use engine::verb::FunctionView;
-use http::{Response, StatusCode};
 use model::{FunctionRef, Qualifier, VersionId};
-use serde::Serialize;
-use serde_json::json;
 
-use super::super::Aws;
 use super::error::Refusal;
-use super::{Ask, configuration, invalid, json};
-use crate::Body;
+use super::shapes::choice::FunctionVersion;
+use super::shapes::*;
+use super::{Ask, configuration, invalid};
+use crate::aws::Aws;
 
 /// Items on a page where the caller asks for no number, and at most (AWS documentation).
 const PAGE: usize = 50;
-/// Largest number that may be asked for (service model).
+/// Aliases on a page at most, which is how many may be asked for (service model).
 const MAX_ITEMS: usize = 10_000;
 
 /// One page of a list: the first item's index, and how many.
@@ -26,22 +24,9 @@ struct Page {
 
 impl Page {
     /// Reads `MaxItems` and `Marker`; markers are opaque to callers.
-    fn of(ask: &Ask<'_>, at_most: usize) -> Result<Self, Refusal> {
-        let count = match ask.parameter("MaxItems") {
-            None => PAGE,
-            Some(text) => match text.parse() {
-                Ok(count) if (1..=MAX_ITEMS).contains(&count) => count,
-                Ok(0) => {
-                    let rule = "Member must have value greater than or equal to 1";
-                    return Err(Refusal::constraint(&text, "maxItems", rule));
-                }
-                _ => {
-                    let rule = "Member must have value less than or equal to 10000";
-                    return Err(Refusal::constraint(&text, "maxItems", rule));
-                }
-            },
-        };
-        let begin = match ask.parameter("Marker") {
+    fn of(items: Option<i32>, marker: Option<&str>, at_most: usize) -> Result<Self, Refusal> {
+        let count = items.map_or(PAGE, |items| usize::try_from(items).unwrap_or(1));
+        let begin = match marker {
             None => 0,
             Some(marker) => marker.parse().map_err(|_| invalid("Invalid Marker"))?,
         };
@@ -51,20 +36,12 @@ impl Page {
         })
     }
 
-    /// The page of all items, under its name, with the marker of the next.
-    fn answer<T: Serialize>(&self, name: &str, items: Vec<T>) -> Result<Response<Body>, Refusal> {
+    /// The page's items of all, and the marker of the next page.
+    fn cut<T>(&self, items: Vec<T>) -> (Option<Vec<T>>, Option<String>) {
         let end = self.begin.saturating_add(self.count);
-        let more = items.len() > end;
-        let page: Vec<T> = items
-            .into_iter()
-            .skip(self.begin)
-            .take(self.count)
-            .collect();
-        let mut answer = json!({ name: page });
-        if more {
-            answer["NextMarker"] = end.to_string().into();
-        }
-        json(StatusCode::OK, &answer)
+        let marker = (items.len() > end).then(|| end.to_string());
+        let page = items.into_iter().skip(self.begin).take(self.count);
+        (Some(page.collect()), marker)
     }
 }
 
@@ -76,43 +53,51 @@ fn at_version(function: &FunctionView, version: VersionId) -> FunctionRef {
 }
 
 impl Aws {
-    pub(super) fn list_functions(&self, ask: &Ask<'_>) -> Result<Response<Body>, Refusal> {
-        let page = Page::of(ask, PAGE)?;
+    pub(super) fn list_functions(
+        &self,
+        ask: &Ask<'_>,
+        request: ListFunctionsRequest,
+    ) -> Result<ListFunctionsResponse, Refusal> {
+        let page = Page::of(request.max_items, request.marker.as_deref(), PAGE)?;
         let functions = self
             .engine
             .list(&ask.caller.account, Some(&ask.caller.region));
-        let all = match ask.parameter("FunctionVersion").as_deref() {
-            None => false,
-            Some("ALL") => true,
-            Some(other) => {
-                let rule = "Member must satisfy enum value set: [ALL]";
-                return Err(Refusal::constraint(other, "functionVersion", rule));
-            }
+        let shown = if request.function_version == Some(FunctionVersion::All) {
+            let versions = functions
+                .iter()
+                .flat_map(|function| self.versions(function));
+            versions
+                .map(|(view, target)| configuration::listed(&view, &target))
+                .collect()
+        } else {
+            let functions = functions.iter();
+            functions
+                .map(|function| configuration::listed(function, &function.id.unqualified()))
+                .collect()
         };
-        if all {
-            let versions: Vec<_> = functions
-                .iter()
-                .flat_map(|function| self.versions(function))
-                .collect();
-            let shown = versions
-                .iter()
-                .map(|(view, target)| configuration::listed(view, target));
-            return page.answer("Functions", shown.collect());
-        }
-        let shown = functions
-            .iter()
-            .map(|function| configuration::listed(function, &function.id.unqualified()));
-        page.answer("Functions", shown.collect())
+        let (functions, next_marker) = page.cut(shown);
+        Ok(ListFunctionsResponse {
+            next_marker,
+            functions,
+        })
     }
 
-    pub(super) fn list_versions(&self, ask: &Ask<'_>) -> Result<Response<Body>, Refusal> {
-        let page = Page::of(ask, PAGE)?;
-        let function = self.found(ask, &ask.whole()?)?;
+    pub(super) fn list_versions(
+        &self,
+        ask: &Ask<'_>,
+        request: ListVersionsByFunctionRequest,
+    ) -> Result<ListVersionsByFunctionResponse, Refusal> {
+        let page = Page::of(request.max_items, request.marker.as_deref(), PAGE)?;
+        let function = self.found(ask, &ask.whole(&request.function_name)?)?;
         let versions = self.versions(&function);
         let shown = versions
             .iter()
             .map(|(view, target)| configuration::listed(view, target));
-        page.answer("Versions", shown.collect())
+        let (versions, next_marker) = page.cut(shown.collect());
+        Ok(ListVersionsByFunctionResponse {
+            next_marker,
+            versions,
+        })
     }
 
     /// `$LATEST` and every published version, each with the reference that names it.
@@ -130,12 +115,15 @@ impl Aws {
         versions
     }
 
-    pub(super) fn list_aliases(&self, ask: &Ask<'_>) -> Result<Response<Body>, Refusal> {
-        let page = Page::of(ask, MAX_ITEMS)?;
-        let function = self.found(ask, &ask.whole()?)?;
-        let only = ask.parameter("FunctionVersion");
+    pub(super) fn list_aliases(
+        &self,
+        ask: &Ask<'_>,
+        request: ListAliasesRequest,
+    ) -> Result<ListAliasesResponse, Refusal> {
+        let page = Page::of(request.max_items, request.marker.as_deref(), MAX_ITEMS)?;
+        let function = self.found(ask, &ask.whole(&request.function_name)?)?;
         let leads_there = |routes: &[(VersionId, f64)]| {
-            only.as_ref().is_none_or(|only| {
+            request.function_version.as_ref().is_none_or(|only| {
                 routes
                     .iter()
                     .any(|(version, _)| version.to_string() == *only)
@@ -146,14 +134,26 @@ impl Aws {
             .iter()
             .filter(|alias| leads_there(&alias.routes));
         let shown = aliases.map(|alias| configuration::alias(&function, alias));
-        page.answer("Aliases", shown.collect())
+        let (aliases, next_marker) = page.cut(shown.collect());
+        Ok(ListAliasesResponse {
+            next_marker,
+            aliases,
+        })
     }
 
-    pub(super) fn list_function_urls(&self, ask: &Ask<'_>) -> Result<Response<Body>, Refusal> {
-        let page = Page::of(ask, PAGE)?;
-        let function = self.found(ask, &ask.whole()?)?;
+    pub(super) fn list_function_urls(
+        &self,
+        ask: &Ask<'_>,
+        request: ListFunctionUrlConfigsRequest,
+    ) -> Result<ListFunctionUrlConfigsResponse, Refusal> {
+        let page = Page::of(request.max_items, request.marker.as_deref(), PAGE)?;
+        let function = self.found(ask, &ask.whole(&request.function_name)?)?;
         let urls = function.url.iter();
         let shown = urls.map(|url| configuration::url(&function, url, &self.settings));
-        page.answer("FunctionUrlConfigs", shown.collect())
+        let (function_url_configs, next_marker) = page.cut(shown.collect());
+        Ok(ListFunctionUrlConfigsResponse {
+            function_url_configs,
+            next_marker,
+        })
     }
 }

@@ -7,7 +7,7 @@ use model::principal::{Action, may};
 use model::{FunctionRef, InvalidName, Principal, Qualifier};
 
 use super::super::Aws;
-use super::error::{Kind, Refusal};
+use super::error::{Refusal, kind};
 use super::{Ask, invalid};
 
 /// As the service model has it, for the error that quotes it.
@@ -20,23 +20,26 @@ impl Ask<'_> {
         Principal::Account(self.caller.account.clone())
     }
 
-    /// The function, with the qualifier of the path or of the query.
-    pub(super) fn target(&self) -> Result<FunctionRef, Refusal> {
-        let text = self.labels.first().map(String::as_str).unwrap_or_default();
-        let mut target = model::arn::parse(text, &self.caller.account, &self.caller.region)
-            .map_err(|error| Refusal::constraint(text, "functionName", broken_rule(&error)))?;
+    /// The function that a name in the path names, with the qualifier of that or of the query.
+    pub(super) fn target(
+        &self,
+        name: &str,
+        qualifier: Option<&str>,
+    ) -> Result<FunctionRef, Refusal> {
+        let mut target = model::arn::parse(name, &self.caller.account, &self.caller.region)
+            .map_err(|error| Refusal::constraint(name, "functionName", broken_rule(&error)))?;
         if target.function.region != self.caller.region {
             let message = format!(
                 "Functions from '{}' are not reachable in this region ('{}')",
                 target.function.region, self.caller.region
             );
-            return Err(Refusal::new(Kind::ResourceNotFound, message));
+            return Err(Refusal::new(kind::RESOURCE_NOT_FOUND, message));
         }
-        if let Some(asked) = self.parameter("Qualifier") {
+        if let Some(asked) = qualifier {
             let qualifier: Qualifier = asked.parse().map_err(|_| {
                 let rule = "Member must satisfy regular expression pattern: \
                             (|[a-zA-Z0-9$_-]+)";
-                Refusal::constraint(&asked, "qualifier", rule)
+                Refusal::constraint(asked, "qualifier", rule)
             })?;
             if target.qualifier != Qualifier::Absent && target.qualifier != qualifier {
                 return Err(invalid(
@@ -50,8 +53,8 @@ impl Ask<'_> {
     }
 
     /// The function without any qualifier, for operations on the function as a whole.
-    pub(super) fn whole(&self) -> Result<FunctionRef, Refusal> {
-        Ok(self.target()?.function.unqualified())
+    pub(super) fn whole(&self, name: &str) -> Result<FunctionRef, Refusal> {
+        Ok(self.target(name, None)?.function.unqualified())
     }
 }
 

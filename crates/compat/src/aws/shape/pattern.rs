@@ -1,0 +1,142 @@
+//! Regular expressions as trees that are walked, never compiled at run time. The work is bounded
+//! by the text's length times the tree's size, whatever the text.
+
+/// A pattern that a text must match as a whole.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    /// As the service's messages quote it.
+    pub(crate) text: &'static str,
+    pub(crate) tree: Node,
+}
+
+/// A part of a pattern.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Literal(&'static str),
+    /// One character in one of these ranges or categories.
+    Class(&'static [(u32, u32)], &'static [Category]),
+    Sequence(&'static [Node]),
+    Choice(&'static [Node]),
+    /// A part, this many times at least and at most.
+    Repeat(&'static Node, u32, u32),
+    Start,
+    End,
+    /// What comes next matches, or does not where this is true; nothing is used up.
+    Ahead(&'static Node, bool),
+    /// The same of what came just before.
+    Behind(&'static Node, bool),
+}
+
+/// A general category of Unicode.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Category {
+    Letter,
+    Number,
+    Separator,
+}
+
+impl Category {
+    fn has(self, one: char) -> bool {
+        match self {
+            // A little more than the category: some marks count as alphabetic, too.
+            Self::Letter => one.is_alphabetic(),
+            Self::Number => one.is_numeric(),
+            Self::Separator => matches!(
+                one,
+                ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'
+                    ..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+            ),
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether the whole text matches.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        self.tree.ends(text, &[0]).contains(&text.len())
+    }
+}
+
+impl Node {
+    /// Where the part can end, in order, if it begins at one of these places.
+    fn ends(&self, text: &str, begins: &[usize]) -> Vec<usize> {
+        let kept = |keep: &dyn Fn(usize) -> bool| {
+            let kept = begins.iter().copied().filter(|at| keep(*at));
+            kept.collect()
+        };
+        match self {
+            Self::Literal(literal) => {
+                let after = begins
+                    .iter()
+                    .filter(|at| text[**at..].starts_with(literal))
+                    .map(|at| at + literal.len());
+                after.collect()
+            }
+            Self::Class(ranges, categories) => {
+                let after = begins.iter().filter_map(|at| {
+                    let one = text[*at..].chars().next()?;
+                    has(ranges, categories, one).then(|| at + one.len_utf8())
+                });
+                after.collect()
+            }
+            Self::Sequence(nodes) => nodes.iter().fold(begins.to_vec(), |begins, node| {
+                if begins.is_empty() {
+                    begins
+                } else {
+                    node.ends(text, &begins)
+                }
+            }),
+            Self::Choice(nodes) => {
+                let ends = nodes.iter().flat_map(|node| node.ends(text, begins));
+                settled(ends.collect())
+            }
+            Self::Repeat(node, least, most) => repeat(node, *least, *most, text, begins),
+            Self::Start => kept(&|at| at == 0),
+            Self::End => kept(&|at| at == text.len()),
+            Self::Ahead(node, negated) => kept(&|at| node.ends(text, &[at]).is_empty() == *negated),
+            Self::Behind(node, negated) => kept(&|at| {
+                let came = (0..=at)
+                    .filter(|from| text.is_char_boundary(*from))
+                    .any(|from| node.ends(text, &[from]).contains(&at));
+                came != *negated
+            }),
+        }
+    }
+}
+
+fn has(ranges: &[(u32, u32)], categories: &[Category], one: char) -> bool {
+    let code = u32::from(one);
+    ranges
+        .iter()
+        .any(|(from, to)| (*from..=*to).contains(&code))
+        || categories.iter().any(|category| category.has(one))
+}
+
+fn repeat(node: &Node, least: u32, most: u32, text: &str, begins: &[usize]) -> Vec<usize> {
+    let mut at = begins.to_vec();
+    for _ in 0..least {
+        if at.is_empty() {
+            return at;
+        }
+        at = node.ends(text, &at);
+    }
+    // Places that were reached once need not be left twice.
+    let mut reached = at.clone();
+    for _ in least..most {
+        let mut new = node.ends(text, &at);
+        new.retain(|place| reached.binary_search(place).is_err());
+        if new.is_empty() {
+            break;
+        }
+        reached.extend(&new);
+        reached.sort_unstable();
+        at = new;
+    }
+    reached
+}
+
+fn settled(mut places: Vec<usize>) -> Vec<usize> {
+    places.sort_unstable();
+    places.dedup();
+    places
+}
