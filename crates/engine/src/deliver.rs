@@ -333,6 +333,7 @@ impl Delivery {
                 tail: false,
             },
             permit,
+            None,
         );
         let mut running = match invoke {
             Ok(running) => running,

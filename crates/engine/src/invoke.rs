@@ -20,6 +20,7 @@ use crate::pool::{HOLD_MAX, Placed, STALLED_MAX, Take};
 use crate::port::{Call, StartError, StartFault, Waited};
 use crate::settings::qualifier_key;
 use crate::start::INSPECT_TIMEOUT;
+use crate::stream::Sink;
 use crate::verb::Invoke;
 use crate::{Error, Shared};
 
@@ -61,6 +62,8 @@ struct Admitted {
     shared: Arc<Shared>,
     request: Invoke,
     id: InvocationId,
+    /// Where the answer goes while it is written, if anybody reads it so.
+    sink: Option<Sink>,
     revision: Arc<Revision>,
     /// When it arrived: monotonic, and in milliseconds since the Unix epoch.
     arrived: Duration,
@@ -94,7 +97,16 @@ impl Drop for InFlight {
 
 /// Begins an invocation, or refuses it at once.
 pub(crate) fn begin(shared: &Arc<Shared>, request: Invoke) -> Result<Running, Error> {
-    begin_with(shared, request, None)
+    begin_with(shared, request, None, None)
+}
+
+/// The same, with the answer handed on while it is written.
+pub(crate) fn begin_streaming(
+    shared: &Arc<Shared>,
+    request: Invoke,
+    sink: Sink,
+) -> Result<Running, Error> {
+    begin_with(shared, request, None, Some(sink))
 }
 
 /// The same for one whose permit may have been taken before.
@@ -102,6 +114,7 @@ pub(crate) fn begin_with(
     shared: &Arc<Shared>,
     request: Invoke,
     mut before: Option<Permit>,
+    sink: Option<Sink>,
 ) -> Result<Running, Error> {
     check_size(&request, limit::REQUEST_BYTES_MAX)?;
     let arrived = shared.clock.monotonic();
@@ -131,6 +144,7 @@ pub(crate) fn begin_with(
             shared: Arc::clone(shared),
             request,
             id,
+            sink,
             revision,
             arrived,
             arrived_ms,
@@ -277,8 +291,14 @@ impl Admitted {
             waited.kind = Some(StartKind::Parked);
         }
         let (call, waited) = self.call(waited, spent);
+        let streaming = self.sink.as_ref();
+        let streaming = streaming.map(|sink| (sink, self.shared.clock.monotonic()));
         match slot.invoke(call).await {
-            Some(execution) => Ok(self.ended(execution, waited)),
+            Some(mut execution) => {
+                execution.timings.first_byte = streaming
+                    .and_then(|(sink, began)| Some(sink.first_at()?.saturating_sub(began)));
+                Ok(self.ended(execution, waited))
+            }
             None => Err(ours("the instance was never initialised")),
         }
     }
@@ -355,6 +375,7 @@ impl Admitted {
             trace: self.request.trace.clone(),
             client_context: self.request.client_context.clone(),
             tail: self.request.tail,
+            sink: self.sink.clone(),
             waited,
         };
         (call, waited)

@@ -24,6 +24,7 @@ mod settings;
 mod start;
 mod stats;
 mod stop;
+pub mod stream;
 mod sweep;
 mod turns;
 pub mod verb;
@@ -422,6 +423,14 @@ impl Engine {
     /// Runs a function now. A caller that goes away does not end the invocation.
     pub async fn invoke(&self, request: Invoke) -> Result<Execution, Error> {
         invoke::begin(&self.shared, request)?.await
+    }
+
+    /// Runs a function now and hands its answer on while it is written. Who reads slowly slows the
+    /// function down, within its timeout; who goes away does not end the invocation.
+    pub fn stream(&self, request: Invoke) -> Result<stream::Streamed, Error> {
+        let (sink, reader) = stream::open(Arc::clone(&self.shared.clock));
+        let running = invoke::begin_streaming(&self.shared, request, sink)?;
+        Ok(reader.of(self.shared.instances.handle.spawn(running)))
     }
 
     /// Accepts an event: once this resolves to `Ok` it is on disk and will come to an end, with

@@ -13,6 +13,8 @@ use model::{
     VersionId,
 };
 
+pub use crate::stream::{Sink, Unsent};
+
 /// Something a deployment should tell its author; it does not stop it.
 pub type Warning = String;
 
@@ -148,6 +150,9 @@ pub struct Call {
     pub client_context: Option<String>,
     /// Whether the last bytes of the log are wanted.
     pub tail: bool,
+    /// Where the answer goes while it is written, where somebody reads it so. An instance whose
+    /// function answers at once leaves it alone and answers by its outcome.
+    pub sink: Option<Sink>,
     /// Time spent before this instance was found, for the report.
     pub waited: Waited,
 }

@@ -81,7 +81,7 @@ impl StartKind {
     }
 }
 
-/// Where an invocation's time went. The parts do not overlap.
+/// Where an invocation's time went. The parts do not overlap, but for the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
     /// From arrival to having a place to run.
@@ -92,6 +92,8 @@ pub struct Timings {
     pub init: Duration,
     /// The handler, from request handed over to outcome known.
     pub handler: Duration,
+    /// The part of `handler` up to the first byte of an answer that was streamed.
+    pub first_byte: Option<Duration>,
 }
 
 /// An invocation that ran, as the caller and the meter see it.

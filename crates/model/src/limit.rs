@@ -19,6 +19,8 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Largest response payload, in bytes: 6 MiB + 100 (AWS quota, as its error message states it).
 pub const RESPONSE_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+/// Largest streamed response, in bytes: 200 MB (AWS quota).
+pub const STREAMED_BYTES_MAX: u64 = 200 * 1024 * 1024;
 /// Largest payload of an asynchronous invocation, in bytes: 1 MiB (AWS quota since October 2025).
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Environment of a function, keys and values together, in bytes (AWS quota).

@@ -431,6 +431,7 @@ pub(crate) fn execution(
         start: waited.start,
         init: waited.init.unwrap_or_default(),
         handler,
+        first_byte: None,
     };
     let start = waited.kind.unwrap_or(StartKind::Warm);
     Execution {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::port::{
     Call, CannotRun, FailedInit, Instance, Runtime, StartError, StartFault, StartOrder, Started,
-    Warning,
+    Unsent, Warning,
 };
 use futures_util::future::BoxFuture;
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings};
@@ -219,6 +219,8 @@ pub(crate) struct FakeInstance {
     pub(crate) hold_freeze: watch::Sender<bool>,
     in_flight: AtomicU32,
     pub(crate) served: AtomicU32,
+    /// Parts of streamed answers that somebody took.
+    pub(crate) taken: AtomicU32,
     /// The time that the last call was given.
     pub(crate) timeout: Mutex<Duration>,
     held: Mutex<HashMap<String, oneshot::Sender<End>>>,
@@ -235,6 +237,7 @@ impl FakeInstance {
             hold_freeze: watch::Sender::new(false),
             in_flight: AtomicU32::new(0),
             served: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
             timeout: Mutex::default(),
             held: Mutex::default(),
             memory: Mutex::new(Some(memory)),
@@ -280,11 +283,48 @@ impl FakeInstance {
                 End::Crashed
             }
             b"fail" => End::Failed,
+            script if script.starts_with(b"stream ") => self.stream(&call).await,
             _ => End::Replied,
         };
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.served.fetch_add(1, Ordering::SeqCst);
-        execution(end, self.order.instance.as_str())
+        let streamed = call.payload.starts_with(b"stream ") && end == End::Replied;
+        let payload = self.order.instance.as_str();
+        execution(end, if streamed { "" } else { payload })
+    }
+
+    /// Plays `stream PARTS BYTES END`.
+    async fn stream(&self, call: &Call) -> End {
+        let script = String::from_utf8_lossy(&call.payload).into_owned();
+        let words: Vec<_> = script.split(' ').collect();
+        let (parts, size): (u32, usize) = (words[1].parse().unwrap(), words[2].parse().unwrap());
+        let Some(sink) = &call.sink else {
+            return End::Failed;
+        };
+        let _ = sink.begin("text/plain".into()).await;
+        let part = Bytes::from(vec![b'x'; size]);
+        for _ in 0..parts {
+            match sink.send(part.clone()).await {
+                Ok(()) => self.taken.fetch_add(1, Ordering::SeqCst),
+                // As functions do, it goes on.
+                Err(Unsent::Gone) => 0,
+                Err(Unsent::TooLarge) => return End::ResponseTooLarge,
+            };
+        }
+        match words[3] {
+            "crash" => {
+                self.die();
+                End::Crashed
+            }
+            "fail" => End::Failed,
+            "hold" => {
+                sink.finish().await;
+                let (sender, receiver) = oneshot::channel();
+                self.held.lock().insert(call.id.to_string(), sender);
+                receiver.await.unwrap_or(End::Crashed)
+            }
+            _ => End::Replied,
+        }
     }
 }
 

@@ -15,4 +15,5 @@ mod pools;
 mod shelf;
 mod simulation;
 mod stops;
+mod streams;
 mod world;

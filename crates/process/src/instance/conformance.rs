@@ -231,6 +231,7 @@ fn call(event: &str, clock: &Arc<dyn Clock>) -> Call {
             r#"{"custom":{"k":"v"},"env":{},"client":{"app_title":"t"}}"#.to_owned(),
         ),
         tail: false,
+        sink: None,
         waited: Waited::default(),
     }
 }

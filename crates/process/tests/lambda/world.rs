@@ -208,6 +208,7 @@ impl Function {
             trace: None,
             client_context: None,
             tail: true,
+            sink: None,
             waited: Waited::default(),
         }
     }

@@ -63,6 +63,7 @@ fn call(payload: &str) -> Call {
         trace: None,
         client_context: None,
         tail: false,
+        sink: None,
         waited: engine::port::Waited::default(),
     }
 }
