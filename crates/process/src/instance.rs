@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use engine::port::{Call, Instance, StartOrder};
 use futures_util::future::BoxFuture;
+use model::limit::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX};
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings, metering};
 use store::Clock;
 use tokio::sync::{Mutex, watch};
@@ -208,7 +209,12 @@ impl LambdaInstance {
         let handler = now.saturating_sub(began);
         if !matches!(
             verdict,
-            Verdict::Reply(Reply::Answer(_) | Reply::TooLarge | Reply::Failed { last: false, .. })
+            Verdict::Reply(
+                Reply::Answer(_)
+                    | Reply::TooLarge
+                    | Reply::Streamed
+                    | Reply::Failed { last: false, .. }
+            )
         ) {
             // Looked at before it is gone, for afterwards nobody can.
             shared
@@ -298,17 +304,21 @@ impl Shared {
             Verdict::Reply(Reply::Answer(payload)) => {
                 (End::Replied, payload, Status::Success, None)
             }
+            Verdict::Reply(Reply::Streamed) => {
+                (End::Replied, bytes::Bytes::new(), Status::Success, None)
+            }
             Verdict::Reply(Reply::Failed { payload, .. }) => {
                 (End::Failed, payload, Status::Failed, None)
             }
-            Verdict::Reply(Reply::TooLarge) => {
+            Verdict::Reply(reply @ (Reply::TooLarge | Reply::StreamTooLarge)) => {
                 let status = Status::Error("Function.ResponseSizeTooLarge".to_owned());
-                (
-                    End::ResponseTooLarge,
-                    words::response_too_large(),
-                    status,
-                    None,
-                )
+                let bytes_max = if reply == Reply::TooLarge {
+                    RESPONSE_BYTES_MAX as u64
+                } else {
+                    STREAMED_BYTES_MAX
+                };
+                let payload = words::response_too_large(bytes_max);
+                (End::ResponseTooLarge, payload, status, None)
             }
             Verdict::TimedOut => {
                 let line = report::timed_out(self.clock.now_ms(), id, call.timeout);

@@ -14,13 +14,16 @@ const { format, types } = require('util');
 
 const SOCKET = 3;
 const VERSION = 1;
-const [HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+const [HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+const BEGIN = 12;
 const FLAG_TOO_LARGE = 1;
 const FLAG_LAST = 2;
+const FLAG_ERROR = 4;
 const HEADER_BYTES = 24;
 const FRAME_BYTES_MAX = 256 * 1024;
 const RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100;
 const CREDIT_BYTES_INITIAL = 8 * 1024 * 1024;
+const CREDIT_BYTES_STREAMED = 1024 * 1024;
 // Text shorter than this fits one frame, whatever it is made of.
 const SMALL_TEXT = FRAME_BYTES_MAX / 4;
 const NOBODY = Buffer.alloc(16);
@@ -212,6 +215,12 @@ function textFrame(kind, id, text) {
 /** Sends bytes, at once where the socket has room, and calls `then` when they are on their way. */
 function send(bytes, then) {
   let start = 0;
+  // What waits already goes first.
+  if (socket?.writableLength > 0) {
+    socket.ref();
+    socket.write(bytes, () => then?.());
+    return;
+  }
   try {
     start = fs.writeSync(SOCKET, bytes);
   } catch (error) {
@@ -234,8 +243,29 @@ function sendBody(kind, id, body, flags, then) {
     creditWaiter = () => sendBody(kind, id, body, flags, then);
   } else {
     credit -= FRAME_BYTES_MAX;
-    const part = frame(DATA, id, body.subarray(0, FRAME_BYTES_MAX));
+    const part = frame(DATA, id, body.subarray(0, FRAME_BYTES_MAX), kind === ERROR ? FLAG_ERROR : 0);
     send(part, () => sendBody(kind, id, body.subarray(FRAME_BYTES_MAX), flags, then));
+  }
+}
+
+/** Sends a part of a streamed answer, as fast as it is taken at the other end. */
+function sendPart(call, bytes, then) {
+  if (call.done || call.cancelled || bytes.length === 0) {
+    then();
+  } else if (credit === 0) {
+    // That somebody is to read it keeps the process awake, as any write does.
+    socket.ref();
+    creditWaiter = () => {
+      if (!call.done) socket.unref();
+      sendPart(call, bytes, then);
+    };
+  } else {
+    const size = Math.min(bytes.length, FRAME_BYTES_MAX, credit);
+    credit -= size;
+    send(frame(DATA, call.id, bytes.subarray(0, size)), () => {
+      if (!call.done) socket.unref();
+      sendPart(call, bytes.subarray(size), then);
+    });
   }
 }
 
@@ -275,15 +305,25 @@ function take(kind, id, payload) {
     case INIT:
       initialise(payload);
       break;
-    case CREDIT: {
+    case CREDIT:
       credit += payload.readUInt32LE(0);
-      const waiter = creditWaiter;
-      creditWaiter = null;
-      waiter?.();
+      goOn();
       break;
-    }
+    case CANCEL:
+      if (current?.id.equals(id)) {
+        current.cancelled = true;
+        goOn();
+      }
+      break;
     default:
   }
+}
+
+/** Lets whoever waits for credit try again. */
+function goOn() {
+  const waiter = creditWaiter;
+  creditWaiter = null;
+  waiter?.();
 }
 
 // --- loading --------------------------------------------------------------------------------
@@ -410,18 +450,19 @@ function begin(id, head, text) {
   socket.unref();
   requestId = head.id;
   tenantId = head.tenant_id;
-  credit = CREDIT_BYTES_INITIAL;
+  credit = head.stream ? CREDIT_BYTES_STREAMED : CREDIT_BYTES_INITIAL;
+  creditWaiter = null;
   if (head.trace !== trace) {
     trace = head.trace;
     if (trace) process.env._X_AMZN_TRACE_ID = trace;
     else delete process.env._X_AMZN_TRACE_ID;
   }
-  const call = { id, done: false };
+  const call = { id, done: false, whole: false, cancelled: false };
   current = call;
   try {
     const context = hasCallbacks && !handler[STREAMING] ? callbackContext(head) : contextOf(head);
     const event = JSON.parse(text);
-    if (handler[STREAMING]) runStreaming(call, event, context);
+    if (handler[STREAMING]) runStreaming(call, event, context, head.stream);
     else if (hasCallbacks) runWithCallback(call, event, context);
     else runAsync(call, event, context);
   } catch (error) {
@@ -503,6 +544,8 @@ function fail(call, error) {
   if (call.done) return;
   call.done = true;
   logError('Invoke Error', error);
+  // An error is a body of its own.
+  credit = CREDIT_BYTES_INITIAL;
   sendBody(ERROR, call.id, Buffer.from(JSON.stringify(errorForm(error))), 0, () => finish(call));
 }
 
@@ -563,20 +606,59 @@ function guarded(call, action) {
   }
 }
 
-/** Runs a streaming handler; its answer is collected and sent whole. */
-async function runStreaming(call, event, context) {
-  const { Writable } = require('stream');
+/** Where a streaming handler's answer goes: on its way as it is written. */
+function passedOn(call, contentType) {
+  let begun = false;
+  const begin = () => {
+    if (begun || call.done) return;
+    begun = true;
+    send(textFrame(BEGIN, call.id, contentType()));
+  };
+  return {
+    write(chunk, then) {
+      begin();
+      sendPart(call, chunk, then);
+    },
+    whole() {
+      begin();
+      call.whole = true;
+      if (!call.done) send(frame(DATA, call.id, Buffer.alloc(0), FLAG_LAST));
+    },
+    end() {
+      call.done = true;
+      send(frame(END, call.id, Buffer.alloc(0)), () => finish(call));
+    },
+  };
+}
+
+/** Where it goes when nobody reads it so: kept, and sent whole. */
+function kept(call) {
   const parts = [];
   let size = 0;
-  let started = false;
-  const keep = (chunk) => {
-    size += chunk.length;
-    if (size <= RESPONSE_BYTES_MAX) parts.push(Buffer.from(chunk));
+  return {
+    write(chunk, then) {
+      size += chunk.length;
+      if (size <= RESPONSE_BYTES_MAX) parts.push(Buffer.from(chunk));
+      then();
+    },
+    whole() {},
+    end: () => answer(call, size > RESPONSE_BYTES_MAX ? { length: size } : Buffer.concat(parts)),
   };
+}
+
+/** Runs a streaming handler. */
+async function runStreaming(call, event, context, isRead) {
+  const { Writable } = require('stream');
+  let contentType = 'application/octet-stream';
+  let started = false;
+  const out = isRead ? passedOn(call, () => contentType) : kept(call);
   const stream = new Writable({
     highWaterMark: handler[HIGH_WATER_MARK],
     write(chunk, _encoding, then) {
-      keep(chunk);
+      out.write(chunk, then);
+    },
+    final(then) {
+      out.whole();
       then();
     },
   });
@@ -589,20 +671,36 @@ async function runStreaming(call, event, context) {
     }
     return write(isBytes ? chunk : JSON.stringify(chunk), ...rest);
   };
-  stream.setContentType = () => {
+  stream.setContentType = (type) => {
     if (started) throw new InvalidStreamingOperation('Cannot set content-type, too late.');
+    contentType = String(type);
   };
-  const finished = new Promise((resolve, reject) => stream.on('finish', resolve).on('error', reject));
+  const unfinished = () => new Error('Response stream is not finished.');
+  const finished = new Promise((resolve, reject) => {
+    stream.on('finish', resolve).on('error', reject).on('close', () => reject(unfinished()));
+  });
   finished.catch(() => {});
-  if (hasCallbacks) onEmptyLoop = () => fail(call, new Error('Response stream is not finished.'));
+  if (hasCallbacks) {
+    onEmptyLoop = () => {
+      // The answer is out; its handler waits for something that cannot come.
+      if (call.whole) out.end();
+      else fail(call, unfinished());
+    };
+  }
   try {
     const running = handler(event, stream, context);
     if (typeof running?.then !== 'function') throw new Error('Streaming does not support non-async handlers.');
     if ((await running) !== undefined) console.warn('Streaming handlers ignore return values.');
     await finished;
-    answer(call, size > RESPONSE_BYTES_MAX ? { length: size } : Buffer.concat(parts));
+    if (!call.done) out.end();
   } catch (error) {
-    fail(call, error);
+    if (call.whole && !call.done) {
+      // Too late to tell anybody but the log.
+      logError('Invoke Error', error);
+      out.end();
+    } else {
+      fail(call, error);
+    }
   }
 }
 
@@ -615,6 +713,7 @@ function end(what, error, status) {
   const call = current;
   if (call !== null && !call.done) {
     call.done = true;
+    credit = CREDIT_BYTES_INITIAL;
     sendBody(ERROR, call.id, body, FLAG_LAST, () => process.exit(status));
   } else if (handler === undefined) {
     credit = CREDIT_BYTES_INITIAL;

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::port::{Call, LogEvent, LogSink, StartOrder, Started, Waited};
+use engine::port::{Call, Instance, LogEvent, LogSink, StartOrder, Started, Waited};
 use expect_test::Expect;
 use futures_util::future::BoxFuture;
 use model::{FunctionConfig, InvocationId, LogFormat, LogLevel, Runtime, VersionId};
@@ -26,6 +26,7 @@ use crate::interpreter::{Finder, Language, Surroundings};
 
 mod node;
 mod python;
+mod streams;
 
 /// Shared by all cases, so that an interpreter is asked once what it is.
 static FINDER: LazyLock<Arc<Finder>> = LazyLock::new(|| {
@@ -85,6 +86,17 @@ impl LogSink for Kept {
     }
 }
 
+impl Kept {
+    /// The function's own lines since the last time.
+    fn take(&self) -> String {
+        let mut seen = String::new();
+        for event in self.0.lock().drain(..).filter(|event| !event.platform) {
+            seen += &format!("| {}\n", event.text.replace('\n', "\n: "));
+        }
+        seen
+    }
+}
+
 /// A function under test.
 struct Case<'a> {
     runtime: Runtime,
@@ -136,7 +148,44 @@ impl<'a> Case<'a> {
         assert_eq!(lines[1..], ["replied \"well\""]);
     }
 
+    /// Starts it for a test that does the rest itself; what that has seen.
+    async fn with_instance<T: AsRef<str>>(
+        &self,
+        test: impl AsyncFnOnce(&Arc<dyn Instance>, &Arc<dyn Clock>, &Kept) -> T,
+    ) -> String {
+        let (folder, started, kept, clock) = self.start().await;
+        let Started::Ready { instance, .. } = started else {
+            panic!("it does not initialise");
+        };
+        let seen = test(&instance, &clock, &kept).await;
+        instance.stop().await;
+        std::fs::remove_dir_all(&folder).unwrap();
+        normal(seen.as_ref(), &folder)
+    }
+
     async fn run(&self) -> String {
+        let (folder, started, kept, clock) = self.start().await;
+        let mut seen = String::new();
+        for event in self.events {
+            let call = call(event, &clock);
+            let executed = match &started {
+                Started::Ready { instance, .. } => instance.invoke(call).await,
+                Started::Failed { failed, .. } => failed.outcome(&call),
+                Started::TimedOut { .. } => panic!("initialisation timed out"),
+            };
+            let payload = String::from_utf8_lossy(&executed.outcome.payload).into_owned();
+            let payload: String = payload.chars().take(2000).collect();
+            seen += &format!("{} {payload}\n", executed.outcome.end.as_str());
+            seen += &kept.take();
+        }
+        if let Started::Ready { instance, .. } = &started {
+            instance.stop().await;
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        normal(&seen, &folder)
+    }
+
+    async fn start(&self) -> (std::path::PathBuf, Started, Arc<Kept>, Arc<dyn Clock>) {
         let folder = scratch();
         for (name, text) in self.files {
             let path = folder.join(name);
@@ -154,26 +203,7 @@ impl<'a> Case<'a> {
         let started = start(parts, &name, clock.monotonic(), Arc::clone(&clock))
             .await
             .unwrap();
-        let mut seen = String::new();
-        for event in self.events {
-            let call = call(event, &clock);
-            let executed = match &started {
-                Started::Ready { instance, .. } => instance.invoke(call).await,
-                Started::Failed { failed, .. } => failed.outcome(&call),
-                Started::TimedOut { .. } => panic!("initialisation timed out"),
-            };
-            let payload = String::from_utf8_lossy(&executed.outcome.payload).into_owned();
-            let payload: String = payload.chars().take(2000).collect();
-            seen += &format!("{} {payload}\n", executed.outcome.end.as_str());
-            for event in kept.0.lock().drain(..).filter(|event| !event.platform) {
-                seen += &format!("| {}\n", event.text.replace('\n', "\n: "));
-            }
-        }
-        if let Started::Ready { instance, .. } = &started {
-            instance.stop().await;
-        }
-        std::fs::remove_dir_all(&folder).unwrap();
-        normal(&seen, &folder)
+        (folder, started, kept, clock)
     }
 
     fn order(&self, folder: &Path, kept: &Arc<Kept>, clock: &Arc<dyn Clock>) -> StartOrder {

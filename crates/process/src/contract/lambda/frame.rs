@@ -4,7 +4,8 @@
 //! (u32), protocol version (u8), kind (u8), flags (u16), invocation id (16 bytes, zero where no
 //! invocation is meant). A body that does not fit one frame travels as `Data` frames before the
 //! frame that ends it. Who sends a body spends credit: 8 MiB for each body to begin with, then
-//! what the receiver grants by `Credit`. Frames of different invocations may alternate, though
+//! what the receiver grants by `Credit`; a streamed answer has 1 MiB to begin with, and more only
+//! as somebody takes it. Frames of different invocations may alternate, though
 //! today's launchers hold one at a time.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -18,11 +19,17 @@ pub(crate) const HEADER_BYTES: usize = 24;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 /// Credit for each body before any is granted, in bytes: more than any buffered body needs.
 pub(crate) const CREDIT_BYTES_INITIAL: usize = 8 * 1024 * 1024;
+/// Credit for a streamed answer before any is granted, in bytes: all that a function may write
+/// ahead of who reads, and enough to keep a fast one busy.
+pub(crate) const CREDIT_BYTES_STREAMED: usize = 1024 * 1024;
 
 /// On `End`: the answer is larger than answers may be; its payload is the size in decimal digits.
 pub(crate) const FLAG_TOO_LARGE: u16 = 1;
-/// On `Error`: the process ends after this.
+/// On `Error`: the process ends after this. On `Data`: the streamed answer is whole, though the
+/// invocation goes on.
 pub(crate) const FLAG_LAST: u16 = 2;
+/// On `Data`: part of an error, where the answer itself is streamed.
+pub(crate) const FLAG_ERROR: u16 = 4;
 
 /// The id in frames that belong to no invocation.
 pub(crate) const NOBODY: [u8; 16] = [0; 16];
@@ -49,11 +56,15 @@ pub(crate) enum Kind {
     Error,
     /// Either way: the payload, a u32, is how many bytes more the receiver may send of the body.
     Credit,
-    /// Host to launcher: nobody waits for this invocation any more.
+    /// Host to launcher: nobody reads this invocation's streamed answer any more, so that what is
+    /// left of it need not be sent.
     Cancel,
     /// Launcher to host: one record of the log; payload: microseconds since the Unix epoch
     /// (u64), level (u8), text.
     Log,
+    /// Launcher to host: the answer is streamed; payload: its content type. Each `Data` that
+    /// follows is passed on as it comes.
+    Begin,
 }
 
 impl Kind {
@@ -71,6 +82,7 @@ impl Kind {
             9 => Self::Credit,
             10 => Self::Cancel,
             11 => Self::Log,
+            12 => Self::Begin,
             _ => return None,
         })
     }
@@ -89,6 +101,7 @@ impl Kind {
             Self::Credit => 9,
             Self::Cancel => 10,
             Self::Log => 11,
+            Self::Begin => 12,
         }
     }
 }
@@ -230,7 +243,7 @@ mod tests {
         #[test]
         fn frames_survive_any_cut(
             payload in proptest::collection::vec(any::<u8>(), 0..600),
-            kind in 1_u8..=11,
+            kind in 1_u8..=12,
             flags: u16,
             id: [u8; 16],
             cut in 0_usize..700,

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use bytes::{Buf, Bytes, BytesMut};
-use engine::port::Call;
+use engine::port::{Call, Sink, Unsent};
 use model::limit::RESPONSE_BYTES_MAX;
 use rustix::net::{RecvFlags, SendFlags};
 use serde::Serialize;
@@ -14,7 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
 
 use super::frame::{
-    self, CREDIT_BYTES_INITIAL, FLAG_LAST, FLAG_TOO_LARGE, Frame, Kind, Malformed, NOBODY,
+    self, CREDIT_BYTES_INITIAL, CREDIT_BYTES_STREAMED, FLAG_ERROR, FLAG_LAST, FLAG_TOO_LARGE,
+    Frame, Kind, Malformed, NOBODY,
 };
 use super::words;
 
@@ -72,6 +73,10 @@ pub(crate) enum Reply {
     Answer(Bytes),
     /// It answered more than it may.
     TooLarge,
+    /// It has streamed its answer, whole.
+    Streamed,
+    /// It streams more than it may, and has not ended.
+    StreamTooLarge,
     /// It failed; the error as callers see it.
     Failed {
         /// The error.
@@ -90,6 +95,8 @@ struct Head<'a> {
     id: &'a str,
     deadline_ms: u64,
     arn: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,10 +163,35 @@ impl Wire {
         let id = id_bytes(call.id.as_str());
         self.write_invocation(id, call, arn).await?;
         let mut body = Body::default();
+        let mut stream = None;
         loop {
             let frame = self.read().await?;
             if frame.id != id && frame.kind != Kind::Log {
                 continue;
+            }
+            let is_part = frame.kind == Kind::Data && frame.flags & FLAG_ERROR == 0
+                || frame.kind == Kind::End;
+            if let Some(stream) = stream.as_mut().filter(|_| is_part) {
+                if self.pass_on(stream, id, frame.payload).await? == Some(Unsent::TooLarge) {
+                    return Ok(Reply::StreamTooLarge);
+                }
+                if frame.kind == Kind::End {
+                    return Ok(Reply::Streamed);
+                }
+                if frame.flags & FLAG_LAST != 0 {
+                    stream.sink.finish().await;
+                }
+                continue;
+            }
+            match (frame.kind, &call.sink) {
+                (Kind::Begin, Some(sink)) if stream.is_none() => {
+                    let content_type = String::from_utf8_lossy(&frame.payload).into_owned();
+                    // Whether anybody reads shows with the first part.
+                    let _ = sink.begin(content_type).await;
+                    stream = Some(Streaming::to(sink));
+                    continue;
+                }
+                _ => {}
             }
             match frame.kind {
                 Kind::Data => self.take_part(&mut body, id, &frame.payload).await?,
@@ -179,6 +211,32 @@ impl Wire {
                 other => return Err(Lost::OutOfTurn(other)),
             }
         }
+    }
+
+    /// Hands a part of a streamed answer to who reads it, and lets the launcher send as much more
+    /// once it is taken. Where nobody reads any more the launcher learns of it.
+    async fn pass_on(
+        &mut self,
+        stream: &mut Streaming<'_>,
+        id: [u8; 16],
+        part: Bytes,
+    ) -> Result<Option<Unsent>, Lost> {
+        stream.spent += part.len();
+        let unsent = stream.sink.send(part).await.err();
+        self.out.clear();
+        if unsent == Some(Unsent::Gone) && !stream.cancelled {
+            stream.cancelled = true;
+            frame::encode(&mut self.out, Kind::Cancel, 0, id, &[]);
+        }
+        if stream.spent >= CREDIT_BYTES_STREAMED / 2 {
+            let credit = u32::try_from(stream.spent).unwrap_or(u32::MAX);
+            stream.spent = 0;
+            frame::encode(&mut self.out, Kind::Credit, 0, id, &credit.to_le_bytes());
+        }
+        if !self.out.is_empty() {
+            self.write().await?;
+        }
+        Ok(unsent)
     }
 
     /// Takes a part of a body, and lets the launcher send as much more from time to time: however
@@ -201,6 +259,7 @@ impl Wire {
             id: call.id.as_str(),
             deadline_ms: call.deadline_ms,
             arn,
+            stream: call.sink.is_some(),
             trace: call.trace.as_deref(),
             client_context: call.client_context.as_deref(),
         };
@@ -262,6 +321,25 @@ fn receive(socket: &OwnedFd, received: &mut BytesMut) -> rustix::io::Result<usiz
     Ok(count)
 }
 
+/// A streamed answer on its way.
+struct Streaming<'a> {
+    sink: &'a Sink,
+    /// Credit that has not been granted again.
+    spent: usize,
+    /// Whether the launcher knows that nobody reads any more.
+    cancelled: bool,
+}
+
+impl<'a> Streaming<'a> {
+    fn to(sink: &'a Sink) -> Self {
+        Self {
+            sink,
+            spent: 0,
+            cancelled: false,
+        }
+    }
+}
+
 /// A body that comes in parts; of one that is too large nothing is kept.
 #[derive(Default)]
 struct Body {
@@ -298,7 +376,8 @@ impl Body {
 
 /// The error as callers see it, or that there is too much of it.
 fn error(body: Body, last: Bytes) -> Bytes {
-    body.finish(last).unwrap_or_else(words::response_too_large)
+    body.finish(last)
+        .unwrap_or_else(|| words::response_too_large(RESPONSE_BYTES_MAX as u64))
 }
 
 fn log_record(mut payload: Bytes) -> Record {

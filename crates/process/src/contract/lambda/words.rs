@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::InvocationId;
-use model::limit::RESPONSE_BYTES_MAX;
 
 /// How a runtime process ended, as far as its words need to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +81,9 @@ pub(crate) fn invalid_entrypoint(id: &InvocationId, reason: &str) -> Bytes {
 }
 
 /// What a caller gets when the answer is larger than answers may be.
-pub(crate) fn response_too_large() -> Bytes {
-    let message = format!(
-        "Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
-    );
+pub(crate) fn response_too_large(bytes_max: u64) -> Bytes {
+    let message =
+        format!("Response payload size exceeded maximum allowed payload size ({bytes_max} bytes).");
     format!(r#"{{"errorMessage":"{message}","errorType":"Function.ResponseSizeTooLarge"}}"#).into()
 }
 
@@ -151,7 +149,7 @@ mod tests {
             ]],
         );
         check(
-            &response_too_large(),
+            &response_too_large(model::limit::RESPONSE_BYTES_MAX as u64),
             expect![[
                 r#"{"errorMessage":"Response payload size exceeded maximum allowed payload size (6291556 bytes).","errorType":"Function.ResponseSizeTooLarge"}"#
             ]],
