@@ -364,6 +364,7 @@ impl FunctionRecord {
             url_id,
             port: self.url_port,
             cors: url.cors.clone(),
+            invoke_mode: url.invoke_mode,
         })
     }
 }

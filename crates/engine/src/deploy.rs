@@ -118,6 +118,7 @@ impl Shared {
         record.reserved_concurrency = deployment.reserved_concurrency;
         record.url = deployment.url.as_ref().map(|url| UrlRecord {
             cors: url.cors.clone(),
+            invoke_mode: url.invoke_mode,
         });
         if record.url.is_some() && record.url_id.is_none() {
             record.url_id = Some(self.url_id());

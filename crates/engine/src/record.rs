@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::retry::Policy;
-use model::{AliasName, Cors, FunctionConfig, FunctionId, VersionId};
+use model::{AliasName, Cors, FunctionConfig, FunctionId, InvokeMode, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Record, Store};
@@ -136,6 +136,8 @@ pub(crate) struct RetryRecord {
 pub(crate) struct UrlRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cors: Option<Cors>,
+    #[serde(default, skip_serializing_if = "InvokeMode::is_default")]
+    pub(crate) invoke_mode: InvokeMode,
 }
 
 /// Where an alias leads.

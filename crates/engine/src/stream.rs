@@ -3,6 +3,7 @@
 //! mean is the doors' to know.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use model::limit::STREAMED_BYTES_MAX;
 use model::{End, Execution};
 use store::Clock;
@@ -162,8 +162,34 @@ impl Reader {
 }
 
 impl Streamed {
+    /// The next piece; none after the end.
+    pub async fn next(&mut self) -> Option<Piece> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next piece, for who polls.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if self.ended.is_none() {
+            if let Poll::Ready(Some(part)) = self.parts.poll_recv(cx) {
+                return Poll::Ready(Some(self.piece(part)));
+            }
+            let ended = ready!(Pin::new(&mut self.running).poll(cx));
+            self.ended = Some(ended.unwrap_or_else(|error| Err(lost(&error))));
+            // Whoever still holds the sink has nothing to say any more.
+            self.parts.close();
+        }
+        if let Some(part) = ready!(self.parts.poll_recv(cx)) {
+            return Poll::Ready(Some(self.piece(part)));
+        }
+        let ended = self.ended.take();
+        Poll::Ready(ended.map(|ended| self.end(ended)))
+    }
+
     fn piece(&mut self, part: Part) -> Piece {
-        self.begun |= matches!(part, Part::Begin(_));
+        self.begun = true;
         match part {
             Part::Begin(content_type) => Piece::Begin {
                 content_type: Some(content_type),
@@ -191,30 +217,6 @@ impl Streamed {
         }
         self.over = true;
         Piece::End(ended)
-    }
-}
-
-impl Stream for Streamed {
-    type Item = Piece;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        if self.ended.is_none() {
-            if let Poll::Ready(Some(part)) = self.parts.poll_recv(cx) {
-                return Poll::Ready(Some(self.piece(part)));
-            }
-            let ended = ready!(Pin::new(&mut self.running).poll(cx));
-            self.ended = Some(ended.unwrap_or_else(|error| Err(lost(&error))));
-            // Whoever still holds the sink has nothing to say any more.
-            self.parts.close();
-        }
-        if let Some(part) = ready!(self.parts.poll_recv(cx)) {
-            return Poll::Ready(Some(self.piece(part)));
-        }
-        let ended = self.ended.take();
-        Poll::Ready(ended.map(|ended| self.end(ended)))
     }
 }
 

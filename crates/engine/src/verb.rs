@@ -30,6 +30,8 @@ pub struct Deployment {
 pub struct UrlSettings {
     /// Cross-origin rules.
     pub cors: Option<model::Cors>,
+    /// When its answer is passed on.
+    pub invoke_mode: model::InvokeMode,
 }
 
 /// What a deployment led to.

@@ -3,6 +3,7 @@
 mod cors;
 mod event;
 mod reply;
+mod stream;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +16,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use model::{End, Execution, Fault, InvocationId, Principal, Timings, limit};
+use model::{End, Execution, Fault, InvocationId, InvokeMode, Principal, Timings, limit};
 use store::Clock;
 
 use crate::listen::Peer;
@@ -114,6 +115,11 @@ impl FunctionUrls {
             client_context: None,
             tail: false,
         };
+        let mode = function.url.as_ref().map(|url| url.invoke_mode);
+        if mode == Some(InvokeMode::ResponseStream) {
+            let streamed = self.engine.stream(call);
+            return stream::answer(function, streamed.map_err(|error| Refused::of(&error))?).await;
+        }
         let execution = self
             .engine
             .invoke(call)
@@ -174,12 +180,7 @@ fn respond(function: &FunctionView, execution: &Execution) -> Response<Body> {
                 *response.headers_mut() = reply.headers;
                 response
             }
-            Err(malformed) => {
-                tracing::warn!(function = %function.id.name, "answered malformed: {malformed}");
-                let mut response = internal_error();
-                set(response.headers_mut(), DAYFLY_ERROR, &malformed.to_string());
-                response
-            }
+            Err(error) => malformed(function, &error),
         }
     } else {
         let mut response = internal_error();
@@ -194,6 +195,14 @@ fn respond(function: &FunctionView, execution: &Execution) -> Response<Body> {
     if let Ok(value) = HeaderValue::try_from(timing) {
         response.headers_mut().append(SERVER_TIMING, value);
     }
+    response
+}
+
+/// What becomes of an answer that is no response.
+fn malformed(function: &FunctionView, error: &reply::Malformed) -> Response<Body> {
+    tracing::warn!(function = %function.id.name, "answered malformed: {error}");
+    let mut response = internal_error();
+    set(response.headers_mut(), DAYFLY_ERROR, &error.to_string());
     response
 }
 

@@ -212,6 +212,35 @@ pub struct UrlConfig {
     /// What browsers of other origins may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// When its answer is passed on.
+    #[serde(default, skip_serializing_if = "InvokeMode::is_default")]
+    pub invoke_mode: InvokeMode,
+}
+
+/// When the answer of a function goes out at its URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InvokeMode {
+    /// Once all of it is there.
+    #[default]
+    Buffered,
+    /// While the function writes it.
+    ResponseStream,
+}
+
+impl InvokeMode {
+    /// The mode as templates and APIs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Buffered => "BUFFERED",
+            Self::ResponseStream => "RESPONSE_STREAM",
+        }
+    }
+
+    /// Whether it is the one where none is given.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Cross-origin rules of a function URL, answered by the platform and never by the function.

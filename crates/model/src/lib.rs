@@ -16,8 +16,8 @@ pub mod trace;
 
 pub use fault::Fault;
 pub use function::{
-    Architecture, Archive, Code, Cors, Declared, FunctionConfig, LogFormat, LogLevel, Network,
-    UrlConfig, ValidationError,
+    Architecture, Archive, Code, Cors, Declared, FunctionConfig, InvokeMode, LogFormat, LogLevel,
+    Network, UrlConfig, ValidationError,
 };
 pub use id::{
     AccountId, AliasName, Digest, FunctionId, FunctionName, FunctionRef, InstanceId, InvalidName,

@@ -55,6 +55,7 @@ fn function() -> FunctionRecord {
         url_port: Some(4567),
         url: Some(UrlRecord {
             cors: Some(Cors::default()),
+            invoke_mode: InvokeMode::ResponseStream,
         }),
         last_version: 2,
         aliases: [(
@@ -202,7 +203,8 @@ fn functions() {
                   "allow_methods": [],
                   "allow_origins": [],
                   "expose_headers": []
-                }
+                },
+                "invoke_mode": "RESPONSE_STREAM"
               },
               "url_id": "abc",
               "url_port": 4567

@@ -240,6 +240,7 @@ fn the_url_is_made_once() {
         assert!(world.engine().find_url(&url.url_id).is_none());
         deployment.url = Some(UrlSettings {
             cors: Some(model::Cors::default()),
+            ..UrlSettings::default()
         });
         let again = world.deploy("hello", deployment).await.url.unwrap();
         assert_eq!((&again.url_id, again.port), (&url.url_id, Some(4567)));

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use engine::Error;
 use engine::stream::{Piece, Streamed};
-use futures_util::StreamExt as _;
 
 use crate::clock::settle;
 use crate::world::{World, request};

@@ -28,11 +28,27 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
+impl Reply {
+    /// A response that the function says nothing of but what it is.
+    pub(super) fn ok(content_type: HeaderValue, body: Bytes) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: headers_of(content_type),
+            body,
+        }
+    }
+}
+
 /// What is wrong with an answer that claims to be a response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("the answer is not valid JSON")]
     Json,
+    #[error(
+        "the answer must begin with status and headers as JSON, ended by eight NUL bytes and of \
+         {HEAD_BYTES_MAX} bytes at most; HttpResponseStream.from sends them with the first write"
+    )]
+    Prelude,
     #[error("statusCode must be a number from 200 to 599, not {0}")]
     Status(String),
     #[error("headers must be an object whose values are strings, numbers or booleans")]
@@ -71,30 +87,70 @@ pub(super) fn read(payload: &Bytes) -> Result<Reply, Malformed> {
     let json = std::str::from_utf8(payload).map_err(|_| Malformed::Json)?;
     if json.trim_ascii_start().starts_with('{') {
         let answer: Answer<'_> = serde_json::from_str(json).map_err(|_| Malformed::Json)?;
-        if let Some(status) = answer.status {
-            return structured(payload, status, &answer);
+        if answer.status.is_some() {
+            return structured(payload, &answer);
         }
     }
     let body = match serde_json::from_str::<Text<'_>>(json) {
         Ok(text) => shared(payload, text.0),
         Err(_) => repaired(json).map_or_else(|| payload.clone(), Bytes::from),
     };
+    Ok(Reply::ok(JSON_TYPE, body))
+}
+
+/// What ends the head of a streamed answer.
+const HEAD_END: [u8; 8] = [0; 8];
+
+/// Where the head of a streamed answer ends, if it ends in what has come of it; the first `before`
+/// bytes were looked at already.
+pub(super) fn head_end(came: &[u8], before: usize) -> Result<Option<usize>, Malformed> {
+    let from = before.saturating_sub(HEAD_END.len() - 1);
+    let end = came[from..]
+        .windows(HEAD_END.len())
+        .position(|window| window == HEAD_END)
+        .map(|at| from + at);
+    match end {
+        None if came.len() > HEAD_BYTES_MAX => Err(Malformed::Prelude),
+        end => Ok(end),
+    }
+}
+
+/// Reads a streamed answer off the first of it, which holds its head up to `end`.
+pub(super) fn read_streamed(mut came: Bytes, end: usize) -> Result<Reply, Malformed> {
+    let head = came.split_to(end);
+    let body = came.slice(HEAD_END.len()..);
+    let answer: Answer<'_> = serde_json::from_slice(&head).map_err(|_| Malformed::Prelude)?;
+    let (status, headers) = read_head(&answer, STREAM_TYPE)?;
     Ok(Reply {
-        status: StatusCode::OK,
-        headers: json_headers(),
+        status,
+        headers,
         body,
     })
 }
 
-fn structured(payload: &Bytes, status: &RawValue, answer: &Answer<'_>) -> Result<Reply, Malformed> {
-    let status = read_status(status.get())?;
-    let mut head = Head::new();
+/// What a streamed answer is that says nothing of it (as Lambda's runtimes have it).
+pub(super) const STREAM_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+fn read_head(
+    answer: &Answer<'_>,
+    content_type: HeaderValue,
+) -> Result<(StatusCode, HeaderMap), Malformed> {
+    let status = match answer.status {
+        Some(status) => read_status(status.get())?,
+        None => StatusCode::OK,
+    };
+    let mut head = Head::new(content_type);
     if let Some(fields) = answer.headers.filter(|raw| raw.get() != "null") {
         read_headers(fields.get(), &mut head)?;
     }
     if let Some(cookies) = answer.cookies.filter(|raw| raw.get() != "null") {
         read_cookies(cookies.get(), &mut head)?;
     }
+    Ok((status, head.headers))
+}
+
+fn structured(payload: &Bytes, answer: &Answer<'_>) -> Result<Reply, Malformed> {
+    let (status, headers) = read_head(answer, JSON_TYPE)?;
     let is_base64 = answer.is_base64.is_some_and(|raw| raw.get() == "true");
     let body = match answer.body {
         Some(body) => read_body(payload, body.get(), is_base64)?,
@@ -104,7 +160,7 @@ fn structured(payload: &Bytes, status: &RawValue, answer: &Answer<'_>) -> Result
     let body = if bodiless { Bytes::new() } else { body };
     Ok(Reply {
         status,
-        headers: head.headers,
+        headers,
         body,
     })
 }
@@ -116,9 +172,9 @@ struct Head {
 }
 
 impl Head {
-    fn new() -> Self {
+    fn new(content_type: HeaderValue) -> Self {
         Self {
-            headers: json_headers(),
+            headers: headers_of(content_type),
             bytes: 0,
         }
     }
@@ -147,9 +203,12 @@ impl Head {
     }
 }
 
-fn json_headers() -> HeaderMap {
+/// What an answer is that says nothing of it.
+pub(super) const JSON_TYPE: HeaderValue = HeaderValue::from_static("application/json");
+
+fn headers_of(content_type: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, content_type);
     headers
 }
 

@@ -1,6 +1,7 @@
 //! Requests to a function's URL and what comes back, functions being closures.
 
 use expect_test::{Expect, expect};
+use futures_util::FutureExt as _;
 use model::Cors;
 
 use super::*;
@@ -221,7 +222,10 @@ async fn preflights_do_not_reach_the_function() {
         allow_methods: vec!["GET".into()],
         ..Cors::default()
     };
-    let url = Some(engine::verb::UrlSettings { cors: Some(cors) });
+    let url = Some(engine::verb::UrlSettings {
+        cors: Some(cors),
+        ..Default::default()
+    });
     let id = fixture
         .deploy(engine::verb::Deployment {
             url,
@@ -263,4 +267,208 @@ fn host_names_tell_url_ids() {
     assert_eq!(id_of_host("abc1.lambda-url."), None);
     assert_eq!(id_of_host("lambda-url.us-east-1"), None);
     assert_eq!(id_of_host("127.0.0.1"), None);
+}
+
+/// Streams these parts, which must be few, and ends so.
+fn stream(
+    call: &engine::port::Call,
+    kind: &str,
+    parts: &[&'static [u8]],
+    end: End,
+) -> (End, String) {
+    let sink = call.sink.as_ref().unwrap();
+    sink.begin(kind.into()).now_or_never().unwrap().unwrap();
+    for part in parts {
+        let sent = sink.send(Bytes::from_static(part)).now_or_never();
+        sent.unwrap().unwrap();
+    }
+    let error = r#"{"errorMessage":"no"}"#;
+    let payload = if end == End::Replied { "" } else { error };
+    (end, payload.into())
+}
+
+const INTEGRATION: &str = "application/vnd.awslambda.http-integration-response";
+
+/// What the client of a streaming URL sees, and whether all of it came.
+async fn check_streamed(behaviour: Behaviour, expected: Expect) {
+    let fixture = Fixture::new(behaviour).await;
+    let url = Some(engine::verb::UrlSettings {
+        invoke_mode: InvokeMode::ResponseStream,
+        ..Default::default()
+    });
+    let id = fixture
+        .deploy(engine::verb::Deployment {
+            url,
+            ..fixture.deployment()
+        })
+        .await;
+    let urls = FunctionUrls::new(fixture.engine.clone(), fixture.clock.clone());
+    let request = Request::get("/").body(crate::full(Bytes::new())).unwrap();
+    let (parts, mut body) = urls.handle(&id, request).await.into_parts();
+    let mut seen = format!("{}\n", parts.status.as_u16());
+    for (name, value) in &parts.headers {
+        let random = [REQUEST_ID, event::TRACE_ID, SERVER_TIMING];
+        if !random.contains(name) {
+            seen += &format!("{name}: {}\n", value.to_str().unwrap());
+        }
+    }
+    while let Some(frame) = body.frame().await {
+        seen += &match frame {
+            Ok(frame) => format!("{:?}\n", frame.into_data().unwrap()),
+            Err(error) => format!("cut short: {error}\n"),
+        };
+    }
+    expected.assert_eq(&seen);
+}
+
+#[tokio::test]
+async fn a_streamed_answer_goes_out_in_parts() {
+    check_streamed(
+        |call| stream(call, "text/event-stream", &[b"a", b"b"], End::Replied),
+        expect![[r#"
+            200
+            content-type: text/event-stream
+            b"a"
+            b"b"
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |call| stream(call, "text/plain", &[], End::Replied),
+        expect![[r#"
+            200
+            content-type: text/plain
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |call| stream(call, "no\nheader", &[b"a"], End::Replied),
+        expect![[r#"
+            200
+            content-type: application/octet-stream
+            b"a"
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_streamed_answer_may_begin_with_its_head() {
+    check_streamed(
+        |call| {
+            let head = b"{\"statusCode\":201,\"headers\":{\"X-A\":\"b\"},\"cookies\":[\"c=1\",\"d=2\"]}\0\0\0\0\0\0\0\0first";
+            stream(call, INTEGRATION, &[head, b"second"], End::Replied)
+        },
+        expect![[r#"
+            201
+            content-type: application/octet-stream
+            x-a: b
+            set-cookie: c=1
+            set-cookie: d=2
+            b"first"
+            b"second"
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |call| {
+            let parts: [&[u8]; 3] = [b"{}\0\0\0", b"\0\0\0\0", b"\0\0rest"];
+            stream(call, INTEGRATION, &parts, End::Replied)
+        },
+        expect![[r#"
+            200
+            content-type: application/octet-stream
+            b"\0rest"
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |call| stream(call, INTEGRATION, &[b"{\"statusCode\":200}"], End::Replied),
+        expect![[r#"
+            502
+            content-type: application/json
+            x-dayfly-error: the answer must begin with status and headers as JSON, ended by eight NUL bytes and of 131072 bytes at most; HttpResponseStream.from sends them with the first write
+            b"Internal Server Error"
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |call| {
+            stream(
+                call,
+                INTEGRATION,
+                &[b"{\"statusCode\":1}\0\0\0\0\0\0\0\0"],
+                End::Replied,
+            )
+        },
+        expect![[r#"
+            502
+            content-type: application/json
+            x-dayfly-error: statusCode must be a number from 200 to 599, not 1
+            b"Internal Server Error"
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_not_kept_for_ever() {
+    static MUCH: [u8; 100_000] = [b' '; 100_000];
+    check_streamed(
+        |call| stream(call, INTEGRATION, &[&MUCH, &MUCH], End::Replied),
+        expect![[r#"
+            502
+            content-type: application/json
+            x-dayfly-error: the answer must begin with status and headers as JSON, ended by eight NUL bytes and of 131072 bytes at most; HttpResponseStream.from sends them with the first write
+            b"Internal Server Error"
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_streamed_answer_that_breaks_off_is_cut_short() {
+    check_streamed(
+        |call| stream(call, "text/plain", &[b"half"], End::Crashed),
+        expect![[r#"
+            200
+            content-type: text/plain
+            b"half"
+            cut short: the function ended half-way: crashed
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |call| stream(call, "text/plain", &[], End::Failed),
+        expect![[r#"
+            502
+            content-type: application/json
+            x-dayfly-error: failed
+            b"Internal Server Error"
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_stream_is_passed_on_unread() {
+    check_streamed(
+        |_| (End::Replied, r#"{"statusCode":201,"body":"b"}"#.into()),
+        expect![[r#"
+            200
+            content-type: application/json
+            b"{\"statusCode\":201,\"body\":\"b\"}"
+        "#]],
+    )
+    .await;
+    check_streamed(
+        |_| (End::Failed, "{}".into()),
+        expect![[r#"
+        502
+        content-type: application/json
+        x-dayfly-error: failed
+        b"Internal Server Error"
+    "#]],
+    )
+    .await;
 }

@@ -123,6 +123,7 @@ Resources:
           EMPTY:
       FunctionUrlConfig:
         AuthType: NONE
+        InvokeMode: RESPONSE_STREAM
         Cors: {AllowOrigins: ["*"], AllowMethods: [GET], MaxAge: 60}
 "#;
     let found = read_text(text, &root.join("template.yaml"), &root, &options()).unwrap();
@@ -179,6 +180,7 @@ Resources:
                             ),
                         },
                     ),
+                    invoke_mode: ResponseStream,
                 },
             ),
             reserved_concurrency: Some(
@@ -285,7 +287,6 @@ Outputs:
             template.yaml:27: the layer arn:aws:lambda:eu-west-1:1:layer:x:1 of Fn is not in this template; it is left out
             template.yaml:28: LoggingConfig.LogGroup has no effect yet (Fn)
             template.yaml:29: Fn gets no URL: AuthType AWS_IAM has no effect yet
-            template.yaml:29: FunctionUrlConfig.InvokeMode has no effect yet (Fn)
             template.yaml:31: the event type HttpApi has no effect yet (Fn)
             template.yaml:32: the event type Schedule has no effect yet (Fn)
             template.yaml:35: Role of AWS::Serverless::Function has no effect yet (Fn2)

@@ -182,6 +182,9 @@ pub(super) fn url(
         cors: url.cors.as_ref().map(cors),
         creation_time: Some(changed.clone()),
         last_modified_time: Some(changed),
-        invoke_mode: Some(InvokeMode::Buffered),
+        invoke_mode: Some(match url.invoke_mode {
+            model::InvokeMode::Buffered => InvokeMode::Buffered,
+            model::InvokeMode::ResponseStream => InvokeMode::ResponseStream,
+        }),
     }
 }

@@ -2,7 +2,6 @@
 
 use engine::stream::{self, Piece, Streamed};
 use expect_test::expect;
-use futures_util::StreamExt as _;
 
 use super::*;
 

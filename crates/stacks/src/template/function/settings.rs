@@ -1,7 +1,7 @@
 //! How a function logs and how it answers at its URL.
 
 use engine::verb::UrlSettings;
-use model::{Cors, LogFormat, LogLevel};
+use model::{Cors, InvokeMode, LogFormat, LogLevel};
 
 use super::reader::Reader;
 use crate::error::Error;
@@ -55,11 +55,21 @@ impl Reader<'_, '_> {
         };
         let mut auth = None;
         let mut cors = None;
+        let mut invoke_mode = InvokeMode::default();
         for entry in config.map().unwrap_or_default() {
             match entry.key.as_str() {
                 "AuthType" => auth = entry.value.as_text(),
                 "Cors" => cors = Some(self.cors(&entry.value)?),
-                "InvokeMode" if entry.value.as_text().as_deref() == Some("BUFFERED") => {}
+                "InvokeMode" => match entry.value.as_text().as_deref() {
+                    Some("BUFFERED") => {}
+                    Some("RESPONSE_STREAM") => invoke_mode = InvokeMode::ResponseStream,
+                    _ => {
+                        return Err(self
+                            .context
+                            .report
+                            .error(entry.line, "InvokeMode must be BUFFERED or RESPONSE_STREAM"));
+                    }
+                },
                 other => {
                     let what = format!("FunctionUrlConfig.{other}");
                     self.context
@@ -69,7 +79,7 @@ impl Reader<'_, '_> {
             }
         }
         match auth.as_deref() {
-            Some("NONE") => plan.url = Some(UrlSettings { cors }),
+            Some("NONE") => plan.url = Some(UrlSettings { cors, invoke_mode }),
             Some("AWS_IAM") => self.context.report.warn(
                 config.line,
                 format!(
