@@ -66,6 +66,12 @@ pub enum Error {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The data folder is no longer there.
+    #[error("keep {folder}: it was removed or moved while it was in use", folder = folder.display())]
+    DataGone {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The engine could not begin.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -209,7 +215,7 @@ impl Node {
         self.endpoint.clear();
     }
 
-    /// Resolves when the store has failed, and with it every promise to keep something, or when
+    /// Resolves when the store has failed or its folder is gone, and with it every promise to keep something, or when
     /// nothing can be run any more: the node is then to be stopped and its process to end. Only a
     /// fresh look at the disk tells what is on it, and only a process without threads can start
     /// the spawner.
@@ -217,7 +223,10 @@ impl Node {
         let (broken, ended) = (self.store.broken(), self.spawner.ended());
         async move {
             tokio::select! {
-                error = broken => Error::Store(error),
+                error = broken => match error {
+                    store::Error::Gone { path } => Error::DataGone { folder: path },
+                    error => Error::Store(error),
+                },
                 () = ended => Error::SpawnerEnded,
             }
         }

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -58,6 +58,31 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
+    path: PathBuf,
+}
+
+/// Tells whether a locked folder is where it was, while the lock is held and after.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    file: File,
+    path: PathBuf,
+    /// Some file systems count no names.
+    counts: bool,
+}
+
+impl Presence {
+    /// Whether the lock's file was removed or is elsewhere, and its folder with it. What cannot be
+    /// told is none of that.
+    pub(crate) fn is_gone(&self) -> bool {
+        let unlinked = self.counts && names_of(&self.file) == Some(0);
+        let found = std::fs::symlink_metadata(&self.path);
+        unlinked || found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// How many names a file has.
+fn names_of(file: &File) -> Option<u64> {
+    file.metadata().ok().map(|status| status.nlink())
 }
 
 impl Drop for Lock {
@@ -71,6 +96,14 @@ impl Drop for Lock {
 }
 
 impl Lock {
+    pub(crate) fn presence(&self) -> io::Result<Presence> {
+        Ok(Presence {
+            counts: names_of(&self.file).is_some_and(|names| names > 0),
+            file: self.file.try_clone()?,
+            path: self.path.clone(),
+        })
+    }
+
     /// Takes the lock `name` of a folder, or fails at once where another holds it.
     pub(crate) fn take(folder: &Path, name: &str) -> Result<Self, Error> {
         let path = folder.join(name);
@@ -82,7 +115,7 @@ impl Lock {
             .open(&path);
         let file = file.map_err(|error| failed("open", &path, &error))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { file }),
+            Ok(()) => Ok(Self { file, path }),
             Err(Errno::WOULDBLOCK) => Err(Error::InUse {
                 path: folder.to_owned(),
             }),

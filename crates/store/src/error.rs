@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// A failure of the store. After [`Error::Broken`] and [`Error::Gone`] nothing is acknowledged any more.
 use crate::trees::BadArchive;
 
 /// A failure of the store. After [`Error::Broken`] nothing is acknowledged any more.
@@ -42,6 +43,12 @@ pub enum Error {
     #[error("write {path}: the disk is full; free some space and try again")]
     Full {
         /// The file or folder.
+        path: PathBuf,
+    },
+    /// The data folder is no longer there; nothing is acknowledged any more.
+    #[error("keep {path}: it was removed or moved while it was in use")]
+    Gone {
+        /// The folder.
         path: PathBuf,
     },
     /// Stored bytes are not what was stored.

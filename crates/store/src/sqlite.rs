@@ -10,7 +10,7 @@ mod schema;
 mod writer;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +26,10 @@ use crate::{Clock, Error, Lease, Record, Store, Transaction, bound};
 /// Jobs that may wait for the writer; a caller beyond them waits for room.
 const WAITING_MAX: usize = 1024;
 
+/// Time between two looks whether the folder is still there (ours): what is acknowledged in between
+/// may be in a file that nobody finds again.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A [`Store`] on one machine's disk. Dropping it waits for what was handed over, writes the log
 /// back and closes the file.
 #[derive(Debug)]
@@ -35,8 +39,10 @@ pub struct Sqlite {
     writer: Option<JoinHandle<()>>,
     readers: Readers,
     broken: Arc<watch::Sender<Option<Error>>>,
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
     /// Given up last, when the writer has closed the file.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Sqlite {
@@ -54,7 +60,12 @@ impl Sqlite {
             other => other?,
         }
         let broken = Arc::new(watch::channel(None).0);
-        let writer = Writer::new(connection, path.clone(), clock, Arc::clone(&broken))?;
+        let writer = Writer::new(
+            connection,
+            path.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&broken),
+        )?;
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let writer = std::thread::Builder::new()
             .name("store".into())
@@ -66,23 +77,55 @@ impl Sqlite {
             writer: Some(writer),
             readers,
             broken,
-            _lock: lock,
+            folder: folder.to_owned(),
+            clock,
+            lock,
         })
     }
 
-    /// Resolves when a write or sync has failed and nothing is acknowledged any more. The
-    /// process should then end: only a fresh look at the disk tells what is on it.
+    /// Resolves when a write or sync has failed, or the folder is gone, and nothing is acknowledged
+    /// any more. The process should then end: only a fresh look at the disk tells what is on it.
     pub fn broken(&self) -> impl Future<Output = Error> + Send + use<> {
         let mut broken = self.broken.subscribe();
+        let gone = self.gone();
         async move {
-            let error = match broken.wait_for(Option::is_some).await {
-                Ok(error) => error.clone(),
-                Err(_) => None,
+            let error = tokio::select! {
+                error = broken.wait_for(Option::is_some) => match error {
+                    Ok(error) => error.clone(),
+                    Err(_) => None,
+                },
+                error = gone => Some(error),
             };
             match error {
                 Some(error) => error,
                 // Closed in good health: there is nothing to tell.
                 None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Resolves once the folder is found to be gone, and sees to it that nothing is acknowledged.
+    fn gone(&self) -> impl Future<Output = Error> + Send + use<> {
+        let presence = self.lock.presence();
+        let (clock, folder) = (Arc::clone(&self.clock), self.folder.clone());
+        // Whoever waits for this keeps no store open.
+        let broken = Arc::downgrade(&self.broken);
+        async move {
+            let Ok(presence) = presence.map(Arc::new) else {
+                return std::future::pending().await;
+            };
+            loop {
+                clock.sleep(LOOK).await;
+                let presence = Arc::clone(&presence);
+                let look = tokio::task::spawn_blocking(move || presence.is_gone());
+                let Some(broken) = broken.upgrade() else {
+                    return std::future::pending().await;
+                };
+                if look.await.unwrap_or(false) {
+                    let error = Error::Gone { path: folder };
+                    broken.send_replace(Some(error.clone()));
+                    return error;
+                }
             }
         }
     }

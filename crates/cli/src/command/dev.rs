@@ -83,6 +83,11 @@ fn broken_words(error: &node::Error) -> anyhow::Error {
         node::Error::SpawnerEnded => anyhow!(
             "nothing more could be run: {error}; see whether the host was out of memory, then run it again"
         ),
+        node::Error::DataGone { folder } => anyhow!(
+            "{} was removed or moved while it was in use, and nothing more would be kept; run it again, \
+             which makes one where there is none",
+            folder.display()
+        ),
         error => anyhow!(
             "the store failed, and nothing more would be kept: {error}; look after the disk, then run it again"
         ),

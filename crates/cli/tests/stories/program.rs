@@ -343,6 +343,23 @@ fn a_store_that_fails_ends_the_daemon_with_words() {
 }
 
 #[test]
+fn a_data_folder_that_is_removed_ends_the_daemon_with_words() {
+    let marker = "dayfly-story-data-folder";
+    let project = marked(marker);
+    let dev = Dev::start_with(project.path(), Stdio::piped());
+    std::fs::remove_dir_all(project.path().join(".dayfly")).expect("it goes");
+    let (status, words) = dev.end();
+    assert_eq!(status.code(), Some(70), "{words}");
+    assert!(
+        words.contains(".dayfly was removed") && words.contains("run it again"),
+        "{words}"
+    );
+    gone(marker);
+    // And it can be.
+    Dev::start(project.path());
+}
+
+#[test]
 fn a_spawner_that_is_killed_ends_the_daemon_with_words() {
     let marker = "dayfly-story-spawner";
     let project = marked(marker);
