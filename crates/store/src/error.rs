@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A failure of the store. After [`Error::Broken`] and [`Error::Gone`] nothing is acknowledged any more.
 use crate::trees::BadArchive;
 
-/// A failure of the store. After [`Error::Broken`] nothing is acknowledged any more.
+/// A failure of the store. After [`Error::Broken`] and [`Error::Gone`] nothing is acknowledged any
+/// more.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// An operation's expectation did not hold; nothing was changed.
