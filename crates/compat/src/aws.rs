@@ -27,6 +27,8 @@ pub struct Settings {
     pub account: AccountId,
     /// Region of requests whose signature names none.
     pub region: Region,
+    /// What functions that are made through the API may reach outside their sandbox.
+    pub network: model::Network,
     /// Instances of one account that may be busy at once, for account settings.
     pub account_concurrency: u32,
     /// Where clients reach the node, such as `http://127.0.0.1:4566`.
@@ -53,6 +55,7 @@ pub struct Aws {
     engine: Engine,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
+    secret: lambda::code::Secret,
 }
 
 /// Who asks, and where.
@@ -69,7 +72,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 impl Aws {
     /// The door over an engine.
     pub fn new(engine: Engine, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let secret = lambda::code::Secret::new(&*clock);
         Self {
+            secret,
             engine,
             clock,
             settings: Arc::new(settings),
@@ -82,11 +87,15 @@ impl Aws {
             || request.headers.contains_key("x-amz-target")
             || request.headers.contains_key("x-amz-date")
             || lambda::is_path(request.uri.path())
+            || lambda::code::is_path(request.uri.path())
     }
 
     /// Answers one request. Whoever calls this has checked Host and Origin.
     pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        if lambda::code::is_path(parts.uri.path()) {
+            return self.send_code(&parts).await;
+        }
         let credential = Credential::of(&parts);
         let service = match &credential {
             Some(credential) => credential.service.clone(),

@@ -62,6 +62,9 @@ pub enum Error {
         /// Digest of the missing tree.
         digest: String,
     },
+    /// An archive of code cannot be unpacked.
+    #[error("unpack the archive: {0}")]
+    BadArchive(#[from] store::trees::BadArchive),
     /// The reservation would leave too little for functions that reserve nothing.
     #[error(
         "reserve {given} concurrent invocations: at most {max} can be reserved, so that \
@@ -178,6 +181,7 @@ impl Error {
             | Self::Denied { .. }
             | Self::Invalid(_)
             | Self::CodeMissing { .. }
+            | Self::BadArchive(_)
             | Self::ReservationTooLarge { .. }
             | Self::InvalidRoutes { .. }
             | Self::PayloadTooLarge { .. }

@@ -5,6 +5,7 @@ mod admission;
 mod apply;
 mod catalog;
 mod change;
+mod code;
 mod deliver;
 mod deploy;
 mod error;
@@ -34,9 +35,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use model::{
-    AccountId, AliasName, Execution, FunctionId, FunctionRef, InvocationId, LayerId,
+    AccountId, AliasName, Code, Execution, FunctionId, FunctionRef, InvocationId, LayerId,
     LayerVersionId, Principal, Qualifier, Region,
 };
 use parking_lot::Mutex;
@@ -156,6 +158,17 @@ impl Engine {
     /// Records the loopback port on which the function's URL answers.
     pub async fn set_url_port(&self, function: &FunctionId, port: u16) -> Result<(), Error> {
         self.shared.set_url_port(function, port).await
+    }
+
+    /// Keeps code that comes as a zip archive, with the archive itself, until it is named by a
+    /// function or a layer; what none names is swept away when the process starts anew.
+    pub async fn unpack(&self, zip: Bytes) -> Result<Code, Error> {
+        self.shared.unpack(zip).await
+    }
+
+    /// The archive that code came as, if it did.
+    pub async fn archive(&self, code: &Code) -> Result<Option<Bytes>, Error> {
+        self.shared.archive(code).await
     }
 
     /// Makes a function that is not there yet.

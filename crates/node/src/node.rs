@@ -451,6 +451,7 @@ fn front(
     let aws = compat::aws::Settings {
         account: config.account.clone(),
         region: config.region.clone(),
+        network: model::Network::Outside,
         account_concurrency: config.account_concurrency,
         endpoint,
         moved_urls,

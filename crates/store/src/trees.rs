@@ -126,6 +126,15 @@ impl Trees {
         }
     }
 
+    /// One file of a stored tree, whole.
+    pub fn read(&self, digest: &str, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.path(digest)?.join(name);
+        fs::read(&path).map_err(|error| Error::Damaged {
+            what: format!("tree {digest}"),
+            detail: format!("{name}: {error}"),
+        })
+    }
+
     /// Whether a tree is stored.
     pub fn contains(&self, digest: &str) -> bool {
         self.path(digest).is_ok()

@@ -18,6 +18,7 @@ fn door(fixture: &Fixture) -> Aws {
     let settings = Settings {
         account: "000000000000".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
+        network: model::Network::Outside,
         account_concurrency: 1000,
         endpoint: "http://127.0.0.1:4566".into(),
         moved_urls: Arc::default(),
@@ -320,45 +321,48 @@ async fn a_configuration_has_what_it_has_and_no_more() {
     check_read(
         "/2015-03-31/functions/hello/configuration",
         expect![[r#"
-        {
-          "Architectures": [
-            "x86_64"
-          ],
-          "CodeSha256": "codesha256",
-          "CodeSize": 0,
-          "Description": "",
-          "Environment": {
-            "Variables": {
-              "STAGE": "test"
-            }
-          },
-          "EphemeralStorage": {
-            "Size": 512
-          },
-          "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:hello",
-          "FunctionName": "hello",
-          "Handler": "app.handler",
-          "LastModified": "lastmodified",
-          "LastUpdateStatus": "Successful",
-          "LoggingConfig": {
-            "LogFormat": "Text",
-            "LogGroup": "/aws/lambda/hello"
-          },
-          "MemorySize": 128,
-          "PackageType": "Zip",
-          "RevisionId": "revisionid",
-          "Runtime": "python3.12",
-          "SnapStart": {
-            "ApplyOn": "None",
-            "OptimizationStatus": "Off"
-          },
-          "State": "Active",
-          "Timeout": 3,
-          "TracingConfig": {
-            "Mode": "PassThrough"
-          },
-          "Version": "$LATEST"
-        }"#]],
+            {
+              "Architectures": [
+                "x86_64"
+              ],
+              "CodeSha256": "codesha256",
+              "CodeSize": 0,
+              "Description": "",
+              "Environment": {
+                "Variables": {
+                  "STAGE": "test"
+                }
+              },
+              "EphemeralStorage": {
+                "Size": 512
+              },
+              "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:hello",
+              "FunctionName": "hello",
+              "Handler": "app.handler",
+              "LastModified": "lastmodified",
+              "LastUpdateStatus": "Successful",
+              "LoggingConfig": {
+                "LogFormat": "Text",
+                "LogGroup": "/aws/lambda/hello"
+              },
+              "MemorySize": 128,
+              "PackageType": "Zip",
+              "RevisionId": "revisionid",
+              "Runtime": "python3.12",
+              "RuntimeVersionConfig": {
+                "RuntimeVersionArn": "arn:aws:lambda:us-east-1::runtime:42f2b28d8258c41a63374ac4365007738900f66a9b62a7eb1a2041a2e091d41b"
+              },
+              "SnapStart": {
+                "ApplyOn": "None",
+                "OptimizationStatus": "Off"
+              },
+              "State": "Active",
+              "Timeout": 3,
+              "TracingConfig": {
+                "Mode": "PassThrough"
+              },
+              "Version": "$LATEST"
+            }"#]],
     )
     .await;
 }
@@ -600,9 +604,9 @@ async fn what_is_not_served_says_so_by_name() {
         signed("POST", "/2015-03-31/functions/hello/aliases"),
         "{}",
         expect![[r#"
-        501
-        x-amzn-errortype: UnknownOperationException
-        {"Message":"the operation CreateAlias is not served here yet"}"#]],
+            400
+            x-amzn-errortype: ValidationException
+            {"message":"2 validation errors detected: Value null at 'name' failed to satisfy constraint: Member must not be null; Value null at 'functionVersion' failed to satisfy constraint: Member must not be null"}"#]],
     )
     .await;
     check(

@@ -17,14 +17,18 @@ const PAGE: usize = 50;
 const MAX_ITEMS: usize = 10_000;
 
 /// One page of a list: the first item's index, and how many.
-struct Page {
+pub(super) struct Page {
     begin: usize,
     count: usize,
 }
 
 impl Page {
     /// Reads `MaxItems` and `Marker`; markers are opaque to callers.
-    fn of(items: Option<i32>, marker: Option<&str>, at_most: usize) -> Result<Self, Refusal> {
+    pub(super) fn of(
+        items: Option<i32>,
+        marker: Option<&str>,
+        at_most: usize,
+    ) -> Result<Self, Refusal> {
         let count = items.map_or(PAGE, |items| usize::try_from(items).unwrap_or(1));
         let begin = match marker {
             None => 0,
@@ -37,7 +41,7 @@ impl Page {
     }
 
     /// The page's items of all, and the marker of the next page.
-    fn cut<T>(&self, items: Vec<T>) -> (Option<Vec<T>>, Option<String>) {
+    pub(super) fn cut<T>(&self, items: Vec<T>) -> (Option<Vec<T>>, Option<String>) {
         let end = self.begin.saturating_add(self.count);
         let marker = (items.len() > end).then(|| end.to_string());
         let page = items.into_iter().skip(self.begin).take(self.count);

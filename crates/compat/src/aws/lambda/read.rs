@@ -1,12 +1,12 @@
-//! Operations on one function: its configuration, alias, URL, settings, and its end.
+//! Operations that read one function: its configuration, code, URL and settings.
+
+use std::collections::BTreeMap;
 
 use super::error::{Refusal, kind};
 use super::shapes::*;
-use super::{Ask, configuration, empty, integer, long};
-use crate::Body;
+use super::{Ask, configuration, integer, long};
 use crate::aws::Aws;
-use http::{Response, StatusCode};
-use model::{AliasName, Qualifier, limit};
+use model::limit;
 
 impl Aws {
     pub(super) fn get_function_configuration(
@@ -28,6 +28,7 @@ impl Aws {
         let function = self.found(ask, &target)?;
         let code = FunctionCodeLocation {
             repository_type: Some("S3".to_owned()),
+            location: self.location(&function.config.code),
             ..FunctionCodeLocation::default()
         };
         let concurrency = function.reserved_concurrency.map(|reserved| Concurrency {
@@ -37,43 +38,9 @@ impl Aws {
             configuration: Some(configuration::whole(&function, &target)),
             code: Some(code),
             concurrency,
+            tags: (!function.tags.is_empty()).then(|| BTreeMap::clone(&function.tags)),
             ..GetFunctionResponse::default()
         })
-    }
-
-    pub(super) async fn delete_function(
-        &self,
-        ask: &Ask<'_>,
-        request: DeleteFunctionRequest,
-    ) -> Result<Response<Body>, Refusal> {
-        let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
-        if target.qualifier != Qualifier::Absent {
-            return Err(Refusal::unserved("DeleteFunction of one version"));
-        }
-        let removed = self.engine.remove(&ask.principal(), &target.function).await;
-        removed.map_err(|error| Refusal::of(&error, &target))?;
-        // The model says 200, and the service has long answered this.
-        Ok(empty(StatusCode::NO_CONTENT))
-    }
-
-    pub(super) fn get_alias(
-        &self,
-        ask: &Ask<'_>,
-        request: GetAliasRequest,
-    ) -> Result<AliasConfiguration, Refusal> {
-        let target = ask.whole(&request.function_name)?;
-        let function = self.found(ask, &target)?;
-        let alias: Option<AliasName> = request.name.parse().ok();
-        let found = function
-            .aliases
-            .iter()
-            .find(|known| Some(&known.name) == alias.as_ref());
-        let Some(alias) = found else {
-            let arn = model::arn::function(&function.id);
-            let message = format!("Cannot find alias arn: {arn}:{}", request.name);
-            return Err(Refusal::new(kind::RESOURCE_NOT_FOUND, message));
-        };
-        Ok(configuration::alias(&function, alias))
     }
 
     pub(super) fn get_function_url(
@@ -120,7 +87,7 @@ impl Aws {
             .list(&ask.caller.account, Some(&ask.caller.region));
         let used: u64 = functions
             .iter()
-            .map(|function| function.config.code.size_bytes)
+            .map(|function| configuration::code_size(&function.config.code))
             .sum();
         let concurrency = self.settings.account_concurrency;
         let reserved = functions

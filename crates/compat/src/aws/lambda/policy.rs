@@ -1,0 +1,257 @@
+//! Resource policies of functions and layers, in the service's words.
+
+use engine::Error;
+use engine::verb::{Expected, Policy, Statement};
+use http::{Response, StatusCode};
+use model::FunctionRef;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::error::{Refusal, kind};
+use super::shapes::choice::FunctionUrlAuthType;
+use super::shapes::*;
+use super::{Ask, configuration, empty, function};
+use crate::Body;
+use crate::aws::Aws;
+
+/// A statement as the service writes it, its members in the service's order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Written<'a> {
+    pub(super) sid: &'a str,
+    pub(super) effect: &'static str,
+    pub(super) principal: Who<'a>,
+    pub(super) action: &'a str,
+    pub(super) resource: String,
+    #[serde(skip_serializing_if = "Conditions::is_empty")]
+    pub(super) condition: Conditions<'a>,
+}
+
+/// Who may: everybody, a service or an account.
+#[derive(Debug)]
+pub(super) struct Who<'a>(pub(super) &'a str);
+
+impl Serialize for Who<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let text = self.0;
+        if text == "*" {
+            return to.serialize_str(text);
+        }
+        let (key, value) = if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            ("AWS", format!("arn:aws:iam::{text}:root"))
+        } else if text.starts_with("arn:") {
+            ("AWS", text.to_owned())
+        } else {
+            ("Service", text.to_owned())
+        };
+        to.collect_map([(key, value)])
+    }
+}
+
+/// Operators, each with a key and a value.
+#[derive(Debug, Default)]
+pub(super) struct Conditions<'a>(Vec<(&'static str, &'static str, &'a str)>);
+
+impl<'a> Conditions<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(
+        &mut self,
+        operator: &'static str,
+        key: &'static str,
+        value: Option<&'a str>,
+    ) {
+        self.0.extend(value.map(|value| (operator, key, value)));
+    }
+}
+
+impl Serialize for Conditions<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut operators: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
+        for (operator, key, value) in &self.0 {
+            match operators.iter_mut().find(|(known, _)| known == operator) {
+                Some((_, keys)) => keys.push((key, value)),
+                None => operators.push((operator, vec![(key, value)])),
+            }
+        }
+        struct Keys<'a>(Vec<(&'a str, &'a str)>);
+        impl Serialize for Keys<'_> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_map(self.0.iter().copied())
+            }
+        }
+        to.collect_map(
+            operators
+                .into_iter()
+                .map(|(operator, keys)| (operator, Keys(keys))),
+        )
+    }
+}
+
+/// A whole policy as the service writes it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Whole<'a> {
+    version: &'static str,
+    id: &'static str,
+    statement: Vec<&'a RawValue>,
+}
+
+pub(super) fn whole(policy: &Policy) -> Result<String, Refusal> {
+    let statements = policy.statements.iter();
+    let statement = statements
+        .map(|statement| serde_json::from_str(&statement.text))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Refusal::ours(&error))?;
+    let whole = Whole {
+        version: "2012-10-17",
+        id: "default",
+        statement,
+    };
+    text(&whole)
+}
+
+pub(super) fn text(value: &impl Serialize) -> Result<String, Refusal> {
+    serde_json::to_string(value).map_err(|error| Refusal::ours(&error))
+}
+
+/// What a change expects of a policy.
+pub(super) fn expected(
+    policy: Option<&Policy>,
+    name: &str,
+    revision_id: Option<&str>,
+) -> Result<Expected, Refusal> {
+    let revision = policy.map(|policy| policy.revision);
+    match (revision_id, revision) {
+        (None, _) => Ok(Expected::Anything),
+        (Some(given), Some(now)) if given == configuration::counted_revision(name, now) => {
+            Ok(Expected::Revision(now))
+        }
+        _ => Err(function::stale()),
+    }
+}
+
+/// What an error of a change of a policy means; none where it is about something else.
+pub(super) fn refusal(error: &Error, statement: &str) -> Option<Refusal> {
+    Some(match error {
+        Error::AlreadyThere { .. } => Refusal::new(
+            kind::RESOURCE_CONFLICT,
+            format!(
+                "The statement id ({statement}) provided already exists. Please provide a new statement id, or remove the existing statement."
+            ),
+        ),
+        Error::NotThere { .. } => Refusal::new(
+            kind::RESOURCE_NOT_FOUND,
+            format!("Statement {statement} is not found in resource policy."),
+        ),
+        Error::Stale { .. } => function::stale(),
+        Error::TooMany { given, max, .. } => Refusal::new(
+            kind::POLICY_LENGTH_EXCEEDED,
+            format!("The final policy size ({given}) is bigger than the limit ({max})."),
+        ),
+        _ => return None,
+    })
+}
+
+pub(super) fn no_policy() -> Refusal {
+    let message = "The resource you requested does not exist.";
+    Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+}
+
+impl Aws {
+    pub(super) async fn add_permission(
+        &self,
+        ask: &Ask<'_>,
+        request: AddPermissionRequest,
+    ) -> Result<AddPermissionResponse, Refusal> {
+        let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
+        self.found(ask, &target)?;
+        let before = self.policy(&target)?;
+        let arn = model::arn::reference(&target);
+        let expected = expected(before.as_ref(), &arn, request.revision_id.as_deref())?;
+        let mut condition = Conditions::default();
+        let auth = request.function_url_auth_type.as_ref();
+        condition.add(
+            "StringEquals",
+            "lambda:FunctionUrlAuthType",
+            auth.map(FunctionUrlAuthType::as_str),
+        );
+        let source = request.source_account.as_deref();
+        condition.add("StringEquals", "AWS:SourceAccount", source);
+        let organization = request.principal_org_id.as_deref();
+        condition.add("StringEquals", "aws:PrincipalOrgID", organization);
+        let token = request.event_source_token.as_deref();
+        condition.add("StringEquals", "lambda:EventSourceToken", token);
+        condition.add("ArnLike", "AWS:SourceArn", request.source_arn.as_deref());
+        let through_url = request.invoked_via_function_url;
+        condition.add(
+            "Bool",
+            "lambda:InvokedViaFunctionUrl",
+            through_url.map(|it| if it { "true" } else { "false" }),
+        );
+        let written = text(&Written {
+            sid: &request.statement_id,
+            effect: "Allow",
+            principal: Who(&request.principal),
+            action: &request.action,
+            resource: arn,
+            condition,
+        })?;
+        let statement = Statement {
+            id: request.statement_id.clone(),
+            text: written.clone(),
+        };
+        let who = ask.principal();
+        let added = self.engine.permit(&who, &target, expected, statement).await;
+        added.map_err(|error| {
+            refusal(&error, &request.statement_id).unwrap_or_else(|| Refusal::of(&error, &target))
+        })?;
+        Ok(AddPermissionResponse {
+            statement: Some(written),
+        })
+    }
+
+    pub(super) async fn remove_permission(
+        &self,
+        ask: &Ask<'_>,
+        request: RemovePermissionRequest,
+    ) -> Result<Response<Body>, Refusal> {
+        let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
+        self.found(ask, &target)?;
+        let Some(before) = self.policy(&target)? else {
+            return Err(Refusal::new(
+                kind::RESOURCE_NOT_FOUND,
+                "No policy is associated with the given resource.",
+            ));
+        };
+        let arn = model::arn::reference(&target);
+        let expected = expected(Some(&before), &arn, request.revision_id.as_deref())?;
+        let (who, id) = (ask.principal(), &request.statement_id);
+        let removed = self.engine.forbid(&who, &target, expected, id).await;
+        removed
+            .map_err(|error| refusal(&error, id).unwrap_or_else(|| Refusal::of(&error, &target)))?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    pub(super) fn get_policy(
+        &self,
+        ask: &Ask<'_>,
+        request: GetPolicyRequest,
+    ) -> Result<GetPolicyResponse, Refusal> {
+        let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
+        self.found(ask, &target)?;
+        let policy = self.policy(&target)?.ok_or_else(no_policy)?;
+        let arn = model::arn::reference(&target);
+        Ok(GetPolicyResponse {
+            policy: Some(whole(&policy)?),
+            revision_id: Some(configuration::counted_revision(&arn, policy.revision)),
+        })
+    }
+
+    fn policy(&self, target: &FunctionRef) -> Result<Option<Policy>, Refusal> {
+        let policy = self.engine.policy(target);
+        policy.map_err(|error| Refusal::of(&error, target))
+    }
+}
