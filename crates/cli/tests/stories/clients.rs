@@ -12,7 +12,7 @@ fn tool(variable: &str) -> String {
 }
 
 /// Runs a Python script against the node; its assertions are the story's.
-fn boto3(node: &TestNode, script: &str) {
+pub(crate) fn boto3(node: &TestNode, script: &str) {
     let script = format!("import base64, boto3, json, botocore\n{script}");
     let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
         .args(["-c", &script])

@@ -7,6 +7,7 @@
 
 mod builds;
 mod clients;
+mod contract;
 mod ends;
 mod examples;
 mod http;
