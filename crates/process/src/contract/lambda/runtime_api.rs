@@ -1,6 +1,8 @@
 //! The Runtime API: how a function that brings its own client takes invocations and answers
 //! them, over HTTP at a listener inside its own network namespace.
 
+mod stream;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use engine::port::Call;
+use engine::port::{Call, Sink};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
@@ -21,6 +23,7 @@ use store::Clock;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::wire::{Loaded, Lost, Reply};
+use super::words;
 use crate::jail::Peers;
 
 /// Connections that one function may hold at once (ours: clients keep one or two).
@@ -57,11 +60,25 @@ enum State {
         id: String,
         /// Takes the answer.
         reply: oneshot::Sender<Reply>,
+        /// Where the answer goes while it comes, if somebody reads it so and none has come yet.
+        sink: Option<Sink>,
+        /// What has come of the answer.
+        answer: Answer,
     },
     /// It has answered this one and may ask for the next.
     Answered(String),
     /// Its process is gone.
     Closed,
+}
+
+/// What has come of the answer that the client works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Nothing,
+    /// Part of it was passed on, and more comes.
+    Part,
+    /// Part of it, and no more comes.
+    BrokenOff,
 }
 
 /// How initialisation ended: the type of the error besides the error itself.
@@ -80,6 +97,7 @@ struct Job {
     id: String,
     payload: Bytes,
     reply: oneshot::Sender<Reply>,
+    sink: Option<Sink>,
 }
 
 /// A refusal in the Runtime API's own form.
@@ -175,6 +193,7 @@ impl RuntimeApi {
             id: call.id.as_str().to_owned(),
             payload: call.payload.clone(),
             reply,
+            sink: call.sink.clone(),
         };
         {
             let mut state = self.state.lock();
@@ -206,7 +225,7 @@ impl RuntimeApi {
                     .strip_prefix("runtime/invocation/")
                     .and_then(|rest| rest.split_once('/'));
                 match ends {
-                    Some((id, "response")) => self.response(id, body).await,
+                    Some((id, "response")) => self.response(id, &parts.headers, body).await,
                     Some((id, "error")) => self.error(id, body).await,
                     _ => not_found(),
                 }
@@ -239,8 +258,14 @@ impl RuntimeApi {
                             id,
                             payload,
                             reply,
+                            sink,
                         } = *job;
-                        *state = State::Busy { id, reply };
+                        *state = State::Busy {
+                            id,
+                            reply,
+                            sink,
+                            answer: Answer::Nothing,
+                        };
                         let mut response = Response::new(Full::new(payload));
                         *response.headers_mut() = head;
                         return response;
@@ -254,6 +279,16 @@ impl RuntimeApi {
                             // Nobody waits any more where initialisation ran out of time.
                             let _ = started.send(init);
                         }
+                    }
+                    State::Busy {
+                        reply,
+                        answer: Answer::BrokenOff,
+                        ..
+                    } => {
+                        // Only now it is known that the process has not ended with its answer.
+                        let payload = words::truncated();
+                        let last = false;
+                        let _ = reply.send(Reply::Failed { payload, last });
                     }
                     busy @ State::Busy { .. } => {
                         *state = busy;
@@ -270,9 +305,17 @@ impl RuntimeApi {
         }
     }
 
-    async fn response(&self, id: &str, body: Incoming) -> Response<Full<Bytes>> {
+    async fn response(
+        &self,
+        id: &str,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Response<Full<Bytes>> {
         if let Some(refusal) = self.refusal(id, "InvocationResponse") {
             return refused_unread(body, refusal).await;
+        }
+        if let Some(sink) = self.begin_stream(id, headers) {
+            return self.stream(id, headers, body, sink).await;
         }
         let _one_at_a_time = self.keeping.lock().await;
         match collect(body, RESPONSE_BYTES_MAX).await {
@@ -363,7 +406,14 @@ impl RuntimeApi {
 
 fn refusal_in(state: &State, id: &str, to: &str) -> Option<Response<Full<Bytes>>> {
     match state {
-        State::Busy { id: current, .. } if current == id => None,
+        State::Busy {
+            id: current,
+            answer: Answer::Nothing,
+            ..
+        } if current == id => None,
+        State::Busy { id: current, .. } if current == id => {
+            Some(refuse(INVALID_TRANSITION, &not_allowed(to, to)))
+        }
         State::Answered(answered) if answered == id => {
             Some(refuse(INVALID_TRANSITION, &not_allowed(to, to)))
         }

@@ -80,6 +80,14 @@ pub(crate) fn invalid_entrypoint(id: &InvocationId, reason: &str) -> Bytes {
     )
 }
 
+/// What a caller gets when the answer broke off and the process went on.
+pub(crate) fn truncated() -> Bytes {
+    error(
+        "Runtime.TruncatedResponse",
+        "the connection closed before the streamed response was complete",
+    )
+}
+
 /// What a caller gets when the answer is larger than answers may be.
 pub(crate) fn response_too_large(bytes_max: u64) -> Bytes {
     let message =

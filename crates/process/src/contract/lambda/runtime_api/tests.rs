@@ -44,7 +44,7 @@ impl Client {
     }
 }
 
-fn call(payload: &str) -> Call {
+pub(super) fn call(payload: &str) -> Call {
     Call {
         id: InvocationId::from_random([7; 16]),
         target: "greet"
