@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use model::principal::{Action, may};
-use model::{Execution, InvocationId, MeterRecord, Principal, StartKind, limit, policy};
+use model::{Execution, InvocationId, MeterRecord, Principal, StartKind, VersionId, limit, policy};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -30,6 +30,8 @@ const PLACES_TRIED: u32 = 3;
 
 /// An admitted invocation. Dropping it does not end the invocation: it goes on by itself.
 pub(crate) struct Running {
+    /// What it runs, as far as that is known now.
+    pub(crate) version: VersionId,
     future: Option<BoxFuture<'static, Result<Execution, Error>>>,
     handle: Handle,
 }
@@ -151,8 +153,10 @@ pub(crate) fn begin_with(
             _permit: permit,
             _in_flight: in_flight,
         };
+        let version = admitted.revision.version;
         let future: BoxFuture<'static, _> = Box::pin(admitted.run(taken));
         return Ok(Running {
+            version,
             future: Some(future),
             handle: shared.instances.handle.clone(),
         });
@@ -384,6 +388,7 @@ impl Admitted {
     /// Completes what the instance knows of the execution with what only the engine knows, and
     /// counts it.
     fn ended(&self, mut execution: Execution, waited: Waited) -> Execution {
+        execution.version = self.revision.version;
         execution.start = waited.kind.unwrap_or(StartKind::Warm);
         execution.timings.queue = waited.queue;
         execution.timings.start = waited.start;

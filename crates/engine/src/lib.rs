@@ -443,7 +443,10 @@ impl Engine {
     pub fn stream(&self, request: Invoke) -> Result<stream::Streamed, Error> {
         let (sink, reader) = stream::open(Arc::clone(&self.shared.clock));
         let running = invoke::begin_streaming(&self.shared, request, sink)?;
-        Ok(reader.of(self.shared.instances.handle.spawn(running)))
+        let version = running.version;
+        let mut streamed = reader.of(self.shared.instances.handle.spawn(running));
+        streamed.version = Some(version);
+        Ok(streamed)
     }
 
     /// Accepts an event: once this resolves to `Ok` it is on disk and will come to an end, with

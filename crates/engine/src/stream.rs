@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::limit::STREAMED_BYTES_MAX;
-use model::{End, Execution};
+use model::{End, Execution, VersionId};
 use store::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -125,6 +125,8 @@ pub enum Piece {
 pub struct Streamed {
     parts: mpsc::Receiver<Part>,
     running: JoinHandle<Result<Execution, Error>>,
+    /// What it runs, where that is known.
+    pub(crate) version: Option<VersionId>,
     begun: bool,
     /// Set once the invocation has ended; parts may still wait.
     ended: Option<Result<Execution, Error>>,
@@ -154,6 +156,7 @@ impl Reader {
         Streamed {
             parts: self.0,
             running,
+            version: None,
             begun: false,
             ended: None,
             over: false,
@@ -162,6 +165,11 @@ impl Reader {
 }
 
 impl Streamed {
+    /// The version that runs.
+    pub fn version(&self) -> Option<VersionId> {
+        self.version
+    }
+
     /// The next piece; none after the end.
     pub async fn next(&mut self) -> Option<Piece> {
         poll_fn(|cx| self.poll_next(cx)).await

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::id::VersionId;
+
 /// How an invocation that reached an instance ended. A function's failure is an outcome and
 /// never an error of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,6 +101,8 @@ pub struct Timings {
 /// An invocation that ran, as the caller and the meter see it.
 #[derive(Debug, Clone)]
 pub struct Execution {
+    /// The version that ran.
+    pub version: VersionId,
     /// How it ended.
     pub outcome: Outcome,
     /// Where its instance came from.

@@ -445,6 +445,7 @@ pub(crate) fn execution(
     };
     let start = waited.kind.unwrap_or(StartKind::Warm);
     Execution {
+        version: call.version,
         outcome,
         start,
         timings,

@@ -74,6 +74,7 @@ impl Instance for Closure {
             });
             let (end, payload) = (self.0)(&call);
             Execution {
+                version: model::VersionId::Latest,
                 outcome: Outcome {
                     end,
                     payload: payload.into(),

@@ -380,6 +380,7 @@ impl Instance for FakeInstance {
 
 fn execution(end: End, payload: &str) -> Execution {
     Execution {
+        version: model::VersionId::Latest,
         outcome: Outcome {
             end,
             payload: Bytes::copy_from_slice(payload.as_bytes()),

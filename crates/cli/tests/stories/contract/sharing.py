@@ -42,7 +42,7 @@ refused(404, 'ResourceNotFoundException', 'The resource you requested does not e
 assert run()[0]['name'] == 'more', 'a function keeps what it has'
 
 # Another account: its access key is its number here.
-stranger = boto3.client('lambda', aws_access_key_id='123456789012')
+stranger = boto3.client('lambda', aws_access_key_id='123456789012', aws_secret_access_key='any')
 refused(403, 'AccessDeniedException', 'User is not authorized to perform: lambda:GetLayerVersion',
         stranger.get_layer_version, LayerName=LAYER, VersionNumber=1)
 added = client.add_layer_version_permission(

@@ -1,12 +1,15 @@
 //! Invoke: now, accepted for later, or only tried.
 
+mod event_stream;
+mod stream;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use engine::verb::Invoke;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use model::principal::{Action, may};
-use model::{End, Execution, FunctionRef, VersionId, limit};
+use model::{End, Execution, FunctionRef, limit};
 use serde::de::IgnoredAny;
 
 use super::error::{Refusal, kind};
@@ -84,11 +87,9 @@ impl Aws {
                 empty(StatusCode::ACCEPTED)
             }
             When::Now => {
-                let found = self.engine.find(&target).map(|view| view.version);
-                let version = found.map_err(|error| Refusal::of(&error, &target))?;
                 let ran = self.engine.invoke(call).await;
                 ran.map_err(|error| Refusal::of(&error, &target))
-                    .and_then(|execution| answer(version, execution))?
+                    .and_then(answer)?
             }
         };
         let headers = response.headers_mut();
@@ -163,7 +164,7 @@ fn not_json(error: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(kind::INVALID_REQUEST_CONTENT, message)
 }
 
-fn answer(version: VersionId, execution: Execution) -> Result<Response<Body>, Refusal> {
+fn answer(execution: Execution) -> Result<Response<Body>, Refusal> {
     let end = execution.outcome.end;
     if end == End::Fault {
         return Err(Refusal::ours(&String::from_utf8_lossy(
@@ -179,7 +180,7 @@ fn answer(version: VersionId, execution: Execution) -> Result<Response<Body>, Re
     let head = InvocationResponse {
         function_error: (end != End::Replied).then(|| "Unhandled".to_owned()),
         log_result: execution.log_tail.map(|tail| STANDARD.encode(tail)),
-        executed_version: Some(version.to_string()),
+        executed_version: Some(execution.version.to_string()),
         ..InvocationResponse::default()
     };
     head.set(headers);

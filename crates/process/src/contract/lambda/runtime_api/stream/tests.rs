@@ -133,6 +133,7 @@ fn shown(reply: Result<Reply, Lost>) -> Execution {
         other => (End::Crashed, format!("{other:?}").into()),
     };
     Execution {
+        version: model::VersionId::Latest,
         outcome: Outcome { end, payload },
         start: StartKind::Warm,
         timings: Timings::default(),
