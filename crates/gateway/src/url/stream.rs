@@ -48,7 +48,12 @@ pub(super) async fn answer(
                 crate::full(reply.body)
             } else {
                 let first = Some(reply.body).filter(|first| !first.is_empty());
-                Rest { first, streamed }.boxed()
+                Rest {
+                    first,
+                    streamed,
+                    failed: None,
+                }
+                .boxed()
             };
             let mut response = Response::new(body);
             *response.status_mut() = reply.status;
@@ -115,6 +120,8 @@ fn replied(ended: &Result<Execution, Error>) -> bool {
 struct Rest {
     first: Option<Bytes>,
     streamed: Streamed,
+    /// Why it is cut short, once everything before that was handed on.
+    failed: Option<BodyError>,
 }
 
 /// Why a response was cut short.
@@ -133,17 +140,23 @@ impl http_body::Body for Rest {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
-            return Poll::Ready(match ready!(self.streamed.poll_next(cx)) {
+            let error = match ready!(self.streamed.poll_next(cx)) {
                 Some(Piece::Begin { .. }) => continue,
-                Some(Piece::Data(bytes)) => Some(Ok(Frame::data(bytes))),
-                Some(Piece::Whole) | None => None,
-                Some(Piece::End(Ok(execution))) if execution.outcome.end == End::Replied => None,
-                Some(Piece::End(Ok(execution))) => {
-                    Some(Err(CutShort(execution.outcome.end.as_str()).into()))
-                }
-                Some(Piece::End(Err(error))) => Some(Err(error.into())),
-            });
+                Some(Piece::Data(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Some(Piece::Whole) | None => return Poll::Ready(None),
+                Some(Piece::End(ended)) if replied(&ended) => return Poll::Ready(None),
+                Some(Piece::End(Ok(execution))) => CutShort(execution.outcome.end.as_str()).into(),
+                Some(Piece::End(Err(error))) => error.into(),
+            };
+            // The server drops what it has not written yet as soon as it sees the error: it writes
+            // while nothing more comes.
+            self.failed = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
     }
 }
