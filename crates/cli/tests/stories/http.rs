@@ -55,6 +55,22 @@ impl Request {
     }
 
     pub(crate) fn try_send(self) -> std::io::Result<Response> {
+        let headless = self.method == "HEAD";
+        let mut answer = self.try_open()?;
+        if !headless {
+            answer.head.body = answer.rest()?;
+        }
+        Ok(answer.head)
+    }
+
+    /// Sends it; answers once the head of the answer is there.
+    pub(crate) fn open(self) -> Answer {
+        let url = self.url.clone();
+        self.try_open()
+            .unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    fn try_open(self) -> std::io::Result<Answer> {
         let rest = self.url.strip_prefix("http://").expect("an http URL");
         let (authority, path) = match rest.find('/') {
             Some(slash) => (&rest[..slash], &rest[slash..]),
@@ -78,51 +94,71 @@ impl Request {
         stream.write_all(head.as_bytes())?;
         // A server that refuses a body early closes while it is still being sent.
         let _ = stream.write_all(&self.body);
-        read_response(BufReader::new(stream), self.method == "HEAD")
+        Answer::read(BufReader::new(stream))
     }
 }
 
-fn read_response(mut reader: BufReader<TcpStream>, headless: bool) -> std::io::Result<Response> {
-    let invalid = |what: &str| std::io::Error::other(format!("not HTTP: {what}"));
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.ok_or_else(|| invalid(&line))?;
-    let mut headers = Vec::new();
-    loop {
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Without a body.
+    pub(crate) head: Response,
+    reader: BufReader<TcpStream>,
+}
+
+fn invalid(what: &str) -> std::io::Error {
+    std::io::Error::other(format!("not HTTP: {what}"))
+}
+
+impl Answer {
+    fn read(mut reader: BufReader<TcpStream>) -> std::io::Result<Self> {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        let (name, value) = line.split_once(':').ok_or_else(|| invalid(line))?;
-        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    let mut response = Response {
-        status,
-        headers,
-        body: Vec::new(),
-    };
-    if headless {
-        return Ok(response);
-    }
-    if response.header("transfer-encoding") == Some("chunked") {
+        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| invalid(&line))?;
+        let mut headers = Vec::new();
         loop {
-            let mut size = String::new();
-            reader.read_line(&mut size)?;
-            let size = usize::from_str_radix(size.trim(), 16).map_err(|_| invalid(&size))?;
-            let mut chunk = vec![0; size + 2];
-            reader.read_exact(&mut chunk)?;
-            if size == 0 {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let line = line.trim_end();
+            if line.is_empty() {
                 break;
             }
-            response.body.extend_from_slice(&chunk[..size]);
+            let (name, value) = line.split_once(':').ok_or_else(|| invalid(line))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-    } else {
-        reader.read_to_end(&mut response.body)?;
+        let body = Vec::new();
+        let head = Response {
+            status,
+            headers,
+            body,
+        };
+        Ok(Self { head, reader })
     }
-    Ok(response)
+
+    /// The next chunk; none after the last. An error where the end is missing.
+    pub(crate) fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut size = String::new();
+        self.reader.read_line(&mut size)?;
+        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| invalid(&size))?;
+        let mut chunk = vec![0; size + 2];
+        self.reader.read_exact(&mut chunk)?;
+        chunk.truncate(size);
+        Ok((size > 0).then_some(chunk))
+    }
+
+    /// All that has not been read.
+    pub(crate) fn rest(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        if self.head.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.next()? {
+                body.extend_from_slice(&chunk);
+            }
+        } else {
+            self.reader.read_to_end(&mut body)?;
+        }
+        Ok(body)
+    }
 }
 
 impl Response {

@@ -15,5 +15,6 @@ mod life;
 mod program;
 mod project;
 mod sandbox;
+mod streams;
 mod test_node;
 mod urls;

@@ -1,5 +1,6 @@
 //! A node on a free port with a project deployed, which stops and leaves nothing when dropped.
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub(crate) struct TestNode {
     news: watch::Receiver<usize>,
     pub(crate) origin: String,
     _data: Option<tempfile::TempDir>,
+    /// What is to be gone only after the node.
+    _kept: Option<Box<dyn Any>>,
 }
 
 /// Longest wait for anything a story waits for; reached only when the story fails.
@@ -100,12 +103,19 @@ impl TestNode {
             news,
             origin: String::new(),
             _data: None,
+            _kept: None,
         };
         node.origin = node.wait(|event| match event {
             Event::Listening { origin, .. } => Some(origin.clone()),
             _ => None,
         });
         node
+    }
+
+    /// Keeps folders for as long as the node.
+    pub(crate) fn keep(mut self, folders: impl Any) -> Self {
+        self._kept = Some(Box::new(folders));
+        self
     }
 
     /// What the first event that fits says; waits for it.
