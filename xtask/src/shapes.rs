@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::test::{clients, host};
 use crate::{run, tree};
-use write::Service;
+use write::{Protocol, Service};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -39,12 +39,57 @@ const UNTYPED: [&str; 4] = [
     "ResourcePolicy",
 ];
 
-const SERVICES: [Service; 1] = [Service {
-    module: "lambda",
-    model: "lambda/2015-03-31",
-    typed: |name| !UNTYPED.iter().any(|part| name.contains(part)),
-    rest: true,
-}];
+/// Operations of CloudWatch Logs that have types.
+const LOGS: [&str; 17] = [
+    "CreateLogGroup",
+    "DeleteLogGroup",
+    "DescribeLogGroups",
+    "CreateLogStream",
+    "DeleteLogStream",
+    "DescribeLogStreams",
+    "PutLogEvents",
+    "GetLogEvents",
+    "FilterLogEvents",
+    "PutRetentionPolicy",
+    "DeleteRetentionPolicy",
+    "TagResource",
+    "UntagResource",
+    "ListTagsForResource",
+    "TagLogGroup",
+    "UntagLogGroup",
+    "ListTagsLogGroup",
+];
+
+/// Operations of STS that have types.
+const STS: [&str; 3] = ["AssumeRole", "GetCallerIdentity", "GetSessionToken"];
+
+const SERVICES: [Service; 3] = [
+    Service {
+        module: "lambda",
+        model: "lambda/2015-03-31",
+        typed: |name| !UNTYPED.iter().any(|part| name.contains(part)),
+        protocol: Protocol::RestJson,
+        // A runtime that is unknown is an invalid parameter there.
+        unchecked: &[
+            ("CreateFunctionRequest", "Runtime"),
+            ("UpdateFunctionConfigurationRequest", "Runtime"),
+        ],
+    },
+    Service {
+        module: "logs",
+        model: "logs/2014-03-28",
+        typed: |name| LOGS.contains(&name),
+        protocol: Protocol::Json,
+        unchecked: &[],
+    },
+    Service {
+        module: "sts",
+        model: "sts/2011-06-15",
+        typed: |name| STS.contains(&name),
+        protocol: Protocol::Query,
+        unchecked: &[],
+    },
+];
 
 /// Writes the files, or looks whether they are current.
 pub fn run(arguments: &[String]) -> Result<()> {

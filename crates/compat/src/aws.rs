@@ -2,6 +2,8 @@
 
 mod credential;
 mod lambda;
+mod logs;
+mod query;
 mod shape;
 mod sts;
 mod text;
@@ -106,6 +108,7 @@ impl Aws {
         let mut response = match (&credential, service.as_str()) {
             (None, _) => unserved::unsigned(&parts, caller.request_id.as_str()),
             (Some(_), "lambda") => self.lambda(&caller, &parts, body).await,
+            (Some(_), "logs") => self.logs(&caller, &parts, body).await,
             (Some(_), "sts") => self.sts(&caller, &parts, body).await,
             (Some(_), service) => unserved::service(service, &parts, caller.request_id.as_str()),
         };

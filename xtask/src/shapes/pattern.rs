@@ -13,11 +13,10 @@ enum Node {
     Repeat(Box<Node>, u32, Option<u32>),
     Start,
     End,
-    Look {
-        behind: bool,
-        negated: bool,
-        node: Box<Node>,
-    },
+    /// What comes next, or does not where this is true.
+    Ahead(Box<Node>, bool),
+    /// The same of a text just before.
+    Behind(String, bool),
 }
 
 /// Characters, as ranges in order, and those of Unicode's general categories.
@@ -161,13 +160,11 @@ impl Parser {
         if !self.step(")") {
             bail!("a group does not end");
         }
-        Ok(match look {
-            None => node,
-            Some((_, behind, negated)) => Node::Look {
-                behind,
-                negated,
-                node: Box::new(node),
-            },
+        Ok(match (look, node) {
+            (None, node) => node,
+            (Some((_, false, negated)), node) => Node::Ahead(Box::new(node), negated),
+            (Some((_, true, negated)), Node::Literal(text)) => Node::Behind(text, negated),
+            (Some((_, true, _)), _) => bail!("a look behind that is no plain text"),
         })
     }
 
@@ -344,14 +341,8 @@ fn write(node: &Node) -> String {
         }
         Node::Start => "Start".to_owned(),
         Node::End => "End".to_owned(),
-        Node::Look {
-            behind,
-            negated,
-            node,
-        } => {
-            let kind = if *behind { "Behind" } else { "Ahead" };
-            format!("{kind}(&{}, {negated})", write(node))
-        }
+        Node::Ahead(node, negated) => format!("Ahead(&{}, {negated})", write(node)),
+        Node::Behind(text, negated) => format!("Behind({text:?}, {negated})"),
     }
 }
 
@@ -379,7 +370,7 @@ mod tests {
         );
         check(
             r"a(?<!\.)",
-            r#"Sequence(&[Literal("a"), Behind(&Literal("."), true)])"#,
+            r#"Sequence(&[Literal("a"), Behind(".", true)])"#,
         );
     }
 

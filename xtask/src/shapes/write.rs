@@ -19,8 +19,21 @@ pub(super) struct Service {
     pub(super) model: &'static str,
     /// Which of its operations have types.
     pub(super) typed: fn(&str) -> bool,
-    /// Whether requests name operations by method and path.
-    pub(super) rest: bool,
+    /// How its requests and answers are written.
+    pub(super) protocol: Protocol,
+    /// Texts, by structure and member, that the service itself checks in words of its own.
+    pub(super) unchecked: &'static [(&'static str, &'static str)],
+}
+
+/// How requests and answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Method and path name the operation; members are all over the request.
+    RestJson,
+    /// A header names the operation; members are in a JSON body.
+    Json,
+    /// The form that is the body names the operation and has the members; answers are XML.
+    Query,
 }
 
 /// A file: its path below the service's module, and its text.
@@ -41,14 +54,17 @@ pub(super) fn files(service: &Service, model: &Model, version: &str) -> Result<V
         };
         (path, format!("//! {what} {about}\n{body}"))
     };
-    Ok(vec![
+    let mut files = vec![
         file("", "Requests and answers", writer.structures()?),
-        file("choice", "The choices", writer.choices()?),
         file("kind", "The errors", writer.kinds()),
         file("operation", "The operations", writer.operations()),
         file("pattern", "The patterns of texts", writer.patterns()?),
         file("rule", "The rules of requests", writer.rules()?),
-    ])
+    ];
+    if writer.has_choices() {
+        files.push(file("choice", "The choices", writer.choices()?));
+    }
+    Ok(files)
 }
 
 struct Writer<'a> {
@@ -100,83 +116,75 @@ impl<'a> Writer<'a> {
     }
 
     fn structures(&self) -> Result<String> {
-        let (mut requests, mut answers, mut both) = (String::new(), String::new(), String::new());
-        let mut heads = String::new();
+        let mut groups =
+            ["requests", "answers", "exchanged", "heads"].map(|name| (name, String::new()));
         for (shape_name, shape) in self.model.shapes.iter() {
             if shape.r#type != "structure" || shape.eventstream {
                 continue;
             }
-            let to = match (
-                self.taken.contains(shape_name),
-                self.given.contains(shape_name),
-            ) {
-                (true, true) => &mut both,
-                (true, false) => &mut requests,
-                (false, true) => &mut answers,
+            let taken = self.taken.contains(shape_name);
+            let group = match (taken, self.given.contains(shape_name)) {
+                (true, false) => 0,
+                (false, true) => 1,
+                (true, true) => 2,
                 (false, false) => continue,
-            };
-            let is_request = self.taken.contains(shape_name);
-            let in_body = |member: &Reference| {
-                !member.eventpayload && member.location.as_deref().is_none_or(|_| is_request)
             };
             let members: Vec<_> = shape
                 .members
                 .iter()
-                .filter(|(name, member)| in_body(member) && shape.payload.as_deref() != Some(name))
+                .filter(|(_, member)| !member.eventpayload && (taken || member.location.is_none()))
+                .filter(|(name, _)| shape.payload.as_deref() != Some(name))
                 .collect();
-            if !members.is_empty() || is_request {
-                self.structure(to, shape_name, shape, &members)?;
+            if taken || !members.is_empty() {
+                self.structure(&mut groups[group].1, shape_name, shape, &members)?;
             }
-            if !is_request {
-                head(&mut heads, shape_name, shape)?;
-            }
-        }
-        let mut text = String::from(ALLOW);
-        text.push_str(
-            "pub(super) mod choice;\npub(super) mod kind;\npub(super) mod operation;\nmod pattern;\nmod rule;\n\n\
-             use std::collections::BTreeMap;\n\n\
-             use crate::aws::shape::{",
-        );
-        let mut uses = vec!["inputs"];
-        for (word, used) in [("Blob", "Blob"), ("Timestamp", "Timestamp")] {
-            if [&requests, &answers, &both]
-                .iter()
-                .any(|text| text.contains(word))
-            {
-                uses.push(used);
+            if !taken {
+                head(&mut groups[3].1, shape_name, shape)?;
             }
         }
-        for (text, used) in [
-            (&answers, "answers"),
-            (&both, "exchanged"),
-            (&heads, "heads"),
-            (&requests, "requests"),
-        ] {
-            if !text.is_empty() {
-                uses.push(used);
-            }
+        let mut body = String::new();
+        for (name, structures) in groups.iter().filter(|(_, text)| !text.is_empty()) {
+            writeln!(body, "{name}! {{\n{structures}}}\n")?;
         }
-        uses.sort_unstable();
-        writeln!(text, "{}}};\nuse choice::*;\n", uses.join(", "))?;
-        for (name, body) in [
-            ("requests", requests),
-            ("answers", answers),
-            ("exchanged", both),
-            ("heads", heads),
-        ] {
-            if !body.is_empty() {
-                writeln!(text, "{name}! {{\n{body}}}\n")?;
-            }
-        }
-        text.push_str("inputs! {\n");
+        body.push_str("inputs! {\n");
         for (_, declared) in self.typed() {
             if let Some(input) = &declared.input {
                 let (kind, rules) = (name::kind(&input.shape), name::constant(&input.shape));
-                writeln!(text, "    {kind}: rule::{rules};")?;
+                writeln!(body, "    {kind}: rule::{rules};")?;
             }
         }
-        text.push_str("}\n");
-        Ok(text)
+        body.push_str("}\n");
+        let mut text = String::from(ALLOW);
+        for (part, needed) in [
+            ("pub(super) mod choice", self.has_choices()),
+            ("pub(super) mod kind", true),
+            ("pub(super) mod operation", true),
+            ("mod pattern", true),
+            ("mod rule", true),
+        ] {
+            if needed {
+                writeln!(text, "{part};")?;
+            }
+        }
+        text.push('\n');
+        if body.contains("BTreeMap") {
+            text.push_str("use std::collections::BTreeMap;\n\n");
+        }
+        let words = [
+            "Blob",
+            "Date",
+            "Timestamp",
+            "answers",
+            "exchanged",
+            "heads",
+            "inputs",
+            "requests",
+        ];
+        writeln!(text, "use crate::aws::shape::{{{}}};", used(&body, &words))?;
+        if self.has_choices() {
+            text.push_str("use choice::*;\n");
+        }
+        Ok(text + "\n" + &body)
     }
 
     fn structure(
@@ -221,6 +229,7 @@ impl<'a> Writer<'a> {
             "double" => "f64".to_owned(),
             "boolean" => "bool".to_owned(),
             "blob" => "Blob".to_owned(),
+            "timestamp" if self.service.protocol == Protocol::Query => "Date".to_owned(),
             "timestamp" => "Timestamp".to_owned(),
             "list" => format!("Vec<{}>", of(&shape.member)?),
             // Keys are few and seldom asked for by name, so that a text is enough.
@@ -229,14 +238,19 @@ impl<'a> Writer<'a> {
         })
     }
 
+    fn chosen(&self) -> impl Iterator<Item = (&str, &Shape)> {
+        self.model.shapes.iter().filter(|(name, shape)| {
+            !shape.r#enum.is_empty() && (self.taken.contains(name) || self.given.contains(name))
+        })
+    }
+
+    fn has_choices(&self) -> bool {
+        self.chosen().next().is_some()
+    }
+
     fn choices(&self) -> Result<String> {
         let mut text = String::from("use crate::aws::shape::choices;\n\nchoices! {\n");
-        for (shape_name, shape) in self.model.shapes.iter() {
-            if shape.r#enum.is_empty()
-                || !(self.taken.contains(shape_name) || self.given.contains(shape_name))
-            {
-                continue;
-            }
+        for (shape_name, shape) in self.chosen() {
             write!(text, "    {} {{", name::kind(shape_name))?;
             for value in &shape.r#enum {
                 write!(text, " {} = {value:?},", name::variant(value))?;
@@ -288,7 +302,7 @@ impl<'a> Writer<'a> {
             .operations
             .iter()
             .map(|(operation, declared)| {
-                let uri = if self.service.rest {
+                let uri = if self.service.protocol == Protocol::RestJson {
                     declared.http.request_uri.as_str()
                 } else {
                     "/"
@@ -334,7 +348,6 @@ impl<'a> Writer<'a> {
     }
 
     fn rules(&self) -> Result<String> {
-        let mut text = String::new();
         let mut rows = String::new();
         let inputs: BTreeSet<&str> = self
             .typed()
@@ -349,7 +362,7 @@ impl<'a> Writer<'a> {
                 writeln!(
                     rows,
                     "pub(super) const {constant}: &[Member] = &[{}];",
-                    self.members(shape)
+                    self.members(shape_name, shape)
                 )?;
             } else {
                 writeln!(
@@ -359,9 +372,20 @@ impl<'a> Writer<'a> {
                 )?;
             }
         }
-        text.push_str("use super::choice;\nuse super::pattern::PATTERNS;\nuse crate::aws::shape::{Member, Range, Shape, body, header, label, query};\n\n");
-        text.push_str(&rows);
-        Ok(text)
+        let mut text = String::new();
+        if rows.contains("choice::") {
+            text.push_str("use super::choice;\n");
+        }
+        let words = [
+            "Entries", "Member", "Range", "Shape", "body", "header", "label", "query",
+        ];
+        text.push_str("use super::pattern::PATTERNS;\n");
+        writeln!(
+            text,
+            "use crate::aws::shape::{{{}}};\n",
+            used(&rows, &words)
+        )?;
+        Ok(text + &rows)
     }
 
     fn rule(&self, shape_name: &str, shape: &Shape) -> Result<String> {
@@ -370,7 +394,7 @@ impl<'a> Writer<'a> {
                 value.map_or("None".to_owned(), |value| format!("Some({value:?})"))
             };
             match (shape.min, shape.max) {
-                (None, None) => "Range::ANY".to_owned(),
+                (None, None) => ANY.to_owned(),
                 (min, max) => format!("Range {{ min: {}, max: {} }}", side(min), side(max)),
             }
         };
@@ -383,6 +407,9 @@ impl<'a> Writer<'a> {
         Ok(match shape.r#type.as_str() {
             "string" if !shape.r#enum.is_empty() => {
                 format!("Shape::Choice(choice::{}::VALUES)", name::kind(shape_name))
+            }
+            "string" if range() == ANY && shape.pattern.is_none() && !sensitive => {
+                "Shape::TEXT".to_owned()
             }
             "string" => {
                 let at = shape
@@ -410,24 +437,28 @@ impl<'a> Writer<'a> {
                 range()
             ),
             "map" => format!(
-                "Shape::Map {{ key: &{}, value: &{}, length: {}, sensitive: {sensitive} }}",
+                "Shape::Map(Entries {{ key: &{}, value: &{}, length: {}, sensitive: {sensitive} }})",
                 of(&shape.key),
                 of(&shape.value),
                 range()
             ),
-            "structure" => format!("Shape::Structure(&[{}])", self.members(shape)),
+            "structure" => format!("Shape::Structure(&[{}])", self.members(shape_name, shape)),
             other => bail!("{shape_name} is a {other}, which has no rule"),
         })
     }
 
-    fn members(&self, shape: &Shape) -> String {
+    fn members(&self, shape_name: &str, shape: &Shape) -> String {
         let mut text = String::new();
         for (wire, member) in shape.members.iter() {
             if shape.payload.as_deref() == Some(wire) {
                 continue;
             }
             let there = member.location_name.as_deref().unwrap_or(wire);
-            let constant = name::constant(&member.shape);
+            let constant = if self.service.unchecked.contains(&(shape_name, wire)) {
+                "Shape::TEXT".to_owned()
+            } else {
+                name::constant(&member.shape)
+            };
             let made = match member.location.as_deref() {
                 Some("uri") => format!("label({wire:?}, {there:?}, &{constant})"),
                 Some("querystring") => format!("query({wire:?}, {there:?}, &{constant})"),
@@ -486,6 +517,19 @@ fn reach<'a>(model: &'a Model, name: &'a str, to: &mut BTreeSet<&'a str>) -> Res
     }
     Ok(())
 }
+
+/// Those of the words that the text has, for a `use`.
+fn used(text: &str, words: &[&str]) -> String {
+    let has = |word: &&&str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|other| other == **word)
+    };
+    let used: Vec<_> = words.iter().filter(has).copied().collect();
+    used.join(", ")
+}
+
+/// A range without limits.
+const ANY: &str = "Range::ANY";
 
 /// What the parts of a service that are not served yet would be warned of.
 const ALLOW: &str = "#![allow(dead_code, reason = \"all of the model, served or not\")]\n\n";

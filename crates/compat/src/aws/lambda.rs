@@ -97,7 +97,7 @@ impl Ask<'_> {
     }
 
     fn filled<T: Request>(&self, body: Option<&[u8]>) -> Result<T, Refusal> {
-        let source = Source {
+        let source = Source::Rest {
             labels: &self.labels,
             query: self.query,
             headers: self.headers,
@@ -301,3 +301,6 @@ fn long(number: impl TryInto<i64>) -> i64 {
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(kind::INVALID_PARAMETER_VALUE, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,9 @@ mod typed;
 use http::StatusCode;
 
 pub(crate) use fill::{Request, Source, Unread, read};
-pub(crate) use typed::{Blob, Timestamp, answers, choices, exchanged, heads, inputs, requests};
+pub(crate) use typed::{
+    Blob, Date, Timestamp, answers, choices, exchanged, heads, inputs, requests,
+};
 pub(crate) use typed::{Given, Taken, Taking, put};
 
 use pattern::Pattern;
@@ -157,13 +159,51 @@ pub(crate) enum Shape {
         item: &'static Shape,
         length: Range,
     },
-    Map {
-        key: &'static Shape,
-        value: &'static Shape,
-        length: Range,
-        sensitive: bool,
-    },
+    Map(Entries),
     Structure(&'static [Member]),
+}
+
+/// What a map holds.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    pub(crate) key: &'static Shape,
+    pub(crate) value: &'static Shape,
+    pub(crate) length: Range,
+    pub(crate) sensitive: bool,
+}
+
+impl Shape {
+    /// A text of which the model says nothing, or nothing that the service's framework checks.
+    pub(crate) const TEXT: Self = Self::Text {
+        length: Range::ANY,
+        pattern: None,
+        sensitive: false,
+    };
+
+    fn is_structure(&self) -> bool {
+        matches!(self, Self::Structure(_))
+    }
+
+    /// Whether the value is repeated to nobody.
+    fn is_sensitive(&self) -> bool {
+        match self {
+            Self::Text { sensitive, .. } | Self::Blob { sensitive, .. } => *sensitive,
+            Self::Map(map) => map.sensitive,
+            _ => false,
+        }
+    }
+
+    /// What its value or its length may be.
+    fn range(&self) -> Range {
+        match self {
+            Self::Text { length, .. } | Self::Blob { length, .. } | Self::List { length, .. } => {
+                *length
+            }
+            Self::Integer(range) | Self::Long(range) | Self::Double(range) => *range,
+            Self::Map(map) => map.length,
+            Self::Choice(_) | Self::Boolean | Self::Timestamp | Self::Structure(_) => Range::ANY,
+        }
+    }
 }
 
 /// The least and the most that a value or a length may be.
@@ -179,3 +219,6 @@ impl Range {
         max: None,
     };
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,56 +1,56 @@
 //! STS: who the caller is.
 
+#[rustfmt::skip]
+mod shapes;
+
+use http::Response;
 use http::request::Parts;
-use http::{Response, StatusCode};
 
-use super::unserved::{answer, query_error};
-use super::{Aws, Caller, text};
+use super::query::{Query, QueryError, answered};
+use super::shape::Kind;
+use super::{Aws, Caller};
 use crate::Body;
-use crate::body::collect;
+use shapes::operation::{Name, OPERATIONS};
+use shapes::{GetCallerIdentityRequest, GetCallerIdentityResponse};
 
-/// Largest form of the query protocol, in bytes (ours; STS documents no limit).
-const FORM_BYTES_MAX: usize = 256 * 1024;
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+const INVALID_ACTION: Kind = Kind::new("InvalidAction", 400, "Message", false);
+const UNSERVED: Kind = Kind::new("NotImplemented", 501, "Message", false);
 
 impl Aws {
     pub(super) async fn sts(&self, caller: &Caller, request: &Parts, body: Body) -> Response<Body> {
-        let id = caller.request_id.as_str();
-        let form = match collect(body, FORM_BYTES_MAX).await {
-            Ok(form) => String::from_utf8_lossy(&form).into_owned(),
-            Err(error) => {
-                let message = error.to_string();
-                return query_error(StatusCode::BAD_REQUEST, "MalformedInput", &message, id);
-            }
+        let answer = async {
+            let query = Query::of(request, body).await?;
+            act(caller, &query)
         };
-        let query = request.uri.query().unwrap_or_default();
-        let action = text::parameter(&form, "Action").or_else(|| text::parameter(query, "Action"));
-        match action.as_deref() {
-            Some("GetCallerIdentity") => identity(caller),
-            Some(other) => {
-                let message = format!("Could not find operation {other} for version 2011-06-15");
-                query_error(StatusCode::BAD_REQUEST, "InvalidAction", &message, id)
-            }
-            None => query_error(
-                StatusCode::BAD_REQUEST,
-                "MissingAction",
-                "Action is missing",
-                id,
-            ),
+        answer.await.unwrap_or_else(|error| error.response(caller))
+    }
+}
+
+fn act(caller: &Caller, query: &Query) -> Result<Response<Body>, QueryError> {
+    let action = query.action()?;
+    let Some(operation) = OPERATIONS.iter().find(|known| known.name == action) else {
+        let message = format!("Could not find operation {action} for version 2011-06-15");
+        return Err(QueryError::new(INVALID_ACTION, message));
+    };
+    match operation.is {
+        Name::GetCallerIdentity => {
+            let answer = caller_identity(caller, &query.read()?);
+            answered(action, NAMESPACE, caller, &answer)
+        }
+        _ => {
+            let message = format!("the operation {action} of STS is not served here yet");
+            Err(QueryError::new(UNSERVED, message))
         }
     }
 }
 
-fn identity(caller: &Caller) -> Response<Body> {
-    let Caller {
-        account,
-        request_id,
-        ..
-    } = caller;
-    let body = format!(
-        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  \
-         <GetCallerIdentityResult>\n    <Arn>arn:aws:iam::{account}:root</Arn>\n    \
-         <UserId>{account}</UserId>\n    <Account>{account}</Account>\n  \
-         </GetCallerIdentityResult>\n  <ResponseMetadata>\n    \
-         <RequestId>{request_id}</RequestId>\n  </ResponseMetadata>\n</GetCallerIdentityResponse>\n"
-    );
-    answer(StatusCode::OK, "text/xml", body)
+fn caller_identity(caller: &Caller, _: &GetCallerIdentityRequest) -> GetCallerIdentityResponse {
+    let account = &caller.account;
+    GetCallerIdentityResponse {
+        user_id: Some(account.to_string()),
+        account: Some(account.to_string()),
+        arn: Some(format!("arn:aws:iam::{account}:root")),
+    }
 }

@@ -640,6 +640,42 @@ async fn what_is_not_served_says_so_by_name() {
         {"__type":"UnknownOperationException","message":"the service dynamodb is not served here yet (asked for ListTables)"}"#]]).await;
 }
 
+/// A signed request for a service other than Lambda.
+fn of_service(service: &str) -> http::request::Builder {
+    let scope = SCOPE.replace("lambda", service);
+    let credential = format!("AWS4-HMAC-SHA256 Credential=test/{scope}");
+    Request::post("/").header("authorization", credential)
+}
+
+#[tokio::test]
+async fn operations_of_other_services_are_known_by_name() {
+    let logs = |operation: &str| {
+        of_service("logs").header("x-amz-target", format!("Logs_20140328.{operation}"))
+    };
+    check(logs("CreateLogGroup"), "{}", expect![[r#"
+        501
+        x-amzn-errortype: UnknownOperationException
+        {"__type":"UnknownOperationException","message":"the operation CreateLogGroup of Logs is not served here yet"}"#]]).await;
+    check(logs("FellTree"), "{}", expect![[r#"
+        400
+        x-amzn-errortype: UnknownOperationException
+        {"__type":"UnknownOperationException","message":"no operation of Logs is called 'Logs_20140328.FellTree'"}"#]]).await;
+    let sts = async |form: &'static [u8]| {
+        let answer = exchange(&deployed(echo).await, of_service("sts"), form).await;
+        let (answer, _) = answer.split_once("<RequestId>").unwrap();
+        answer.to_owned()
+    };
+    expect![[r#"
+        501
+        <ErrorResponse><Error><Type>Sender</Type><Code>NotImplemented</Code><Message>the operation GetSessionToken of STS is not served here yet</Message></Error>"#]].assert_eq(&sts(b"Action=GetSessionToken").await);
+    expect![[r#"
+        400
+        <ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>Could not find operation FellTree for version 2011-06-15</Message></Error>"#]].assert_eq(&sts(b"Action=FellTree").await);
+    expect![[r#"
+        400
+        <ErrorResponse><Error><Type>Sender</Type><Code>MissingAction</Code><Message>Action is missing</Message></Error>"#]].assert_eq(&sts(b"").await);
+}
+
 #[tokio::test]
 async fn requests_of_aws_are_recognised() {
     let fixture = Fixture::new(echo).await;

@@ -1,5 +1,7 @@
 //! Escapes of paths, queries, forms and XML.
 
+use std::collections::BTreeMap;
+
 /// Resolves `%XX` and, in queries and forms, `+`; what is no escape stays as it is.
 fn unescape(text: &str, plus_is_space: bool) -> String {
     let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
@@ -41,6 +43,15 @@ pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     parameters(query, name).next()
 }
 
+/// The parameters of a form by their names, their escapes resolved; of several values the last.
+pub(super) fn form(form: &str) -> BTreeMap<String, String> {
+    form.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (unescape(name, true), unescape(value, true)))
+        .collect()
+}
+
 /// Text as XML content.
 pub(super) fn xml(text: &str) -> String {
     text.replace('&', "&amp;")
@@ -63,6 +74,13 @@ mod tests {
         );
         assert_eq!(parameter("List", "List").as_deref(), Some(""));
         assert_eq!(parameter("a=1", "b"), None);
+        assert_eq!(
+            form("a.1=x%20y&b=&&c"),
+            BTreeMap::from(
+                [("a.1", "x y"), ("b", ""), ("c", "")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            )
+        );
         assert_eq!(xml("<a&b>"), "&lt;a&amp;b&gt;");
     }
 }

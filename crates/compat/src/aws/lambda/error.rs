@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, Response, header};
 use model::{Fault, FunctionRef};
 use serde_json::json;
 
+use super::shapes::choice::Runtime;
 use crate::aws::shape::Kind;
 use crate::aws::unserved::ERROR_TYPE;
 use crate::{Body, full};
@@ -88,6 +89,18 @@ impl Refusal {
              constraint: {rule}"
         );
         Self::new(kind::VALIDATION, message)
+    }
+
+    /// A runtime that the service does not know, which it tells in words of its own.
+    #[allow(dead_code, reason = "operations that name runtimes are to come")]
+    pub(super) fn runtime(name: &str) -> Self {
+        let name: String = name.chars().take(200).collect();
+        let known = Runtime::VALUES.join(", ");
+        let message = format!(
+            "Value {name} at 'runtime' failed to satisfy constraint: Member must satisfy enum \
+             value set: [{known}] or be a valid ARN"
+        );
+        Self::new(kind::INVALID_PARAMETER_VALUE, message)
     }
 
     /// A payload that is larger than payloads of its kind may be.

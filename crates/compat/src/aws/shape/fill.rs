@@ -1,10 +1,12 @@
 //! A request's members brought together from its path, its query, its headers and its body, and
 //! held against the types of the model. What they may be beyond that is checked elsewhere.
 
+use std::collections::BTreeMap;
+
 use http::HeaderMap;
 use serde_json::{Map, Number, Value};
 
-use super::{Member, Place, Shape, Taken};
+use super::{Blob, Member, Place, Shape, Taken, check};
 use crate::aws::text;
 
 /// What an operation takes.
@@ -15,13 +17,20 @@ pub(crate) trait Request: Taken {
 
 /// Where the members of a request are.
 #[derive(Debug)]
-pub(crate) struct Source<'a> {
-    /// Segments of the path that the caller chose, by their names, escapes resolved.
-    pub(crate) labels: &'a [(&'static str, String)],
-    pub(crate) query: &'a str,
-    pub(crate) headers: &'a HeaderMap,
-    /// None for operations that have nothing there.
-    pub(crate) body: Option<&'a [u8]>,
+pub(crate) enum Source<'a> {
+    /// All over it.
+    Rest {
+        /// Segments of the path that the caller chose, by their names, escapes resolved.
+        labels: &'a [(&'static str, String)],
+        query: &'a str,
+        headers: &'a HeaderMap,
+        /// None for operations that have nothing there.
+        body: Option<&'a [u8]>,
+    },
+    /// In its body, which is JSON.
+    Json(&'a [u8]),
+    /// In its body, which is a form; a name leads to one value, escapes resolved.
+    Form(&'a BTreeMap<String, String>),
 }
 
 /// A request whose values have not the types of the model, in the words that the services'
@@ -68,50 +77,107 @@ pub(crate) enum Unread {
 /// The request, its values being of the model's types and keeping the model's rules.
 pub(crate) fn read<T: Request>(source: &Source<'_>) -> Result<T, Unread> {
     let values = fill(T::MEMBERS, source)?;
-    if let Some(message) = super::check::broken(T::MEMBERS, &values) {
-        return Err(Unread::Broken(message));
+    match check::broken(T::MEMBERS, &values) {
+        Some(message) => Err(Unread::Broken(message)),
+        None => T::take(Value::Object(values)).ok_or(Unread::Ours),
     }
-    T::take(Value::Object(values)).ok_or(Unread::Ours)
 }
 
 /// The members of a request, each with a value of its type; what the model does not name is gone.
 fn fill(members: &'static [Member], source: &Source<'_>) -> Result<Map<String, Value>, Misfit> {
-    let mut body = match source.body {
-        None | Some([]) => Map::new(),
-        Some(bytes) => match serde_json::from_slice(bytes)? {
-            Value::Object(body) => body,
-            Value::Array(_) => return Err(Misfit::List),
-            _ => return Err(Misfit::NoObject),
-        },
+    let mut body = match source {
+        Source::Rest {
+            body: Some(bytes), ..
+        }
+        | Source::Json(bytes) => object(bytes)?,
+        Source::Rest { body: None, .. } | Source::Form(_) => Map::new(),
     };
     let mut filled = Map::new();
     for member in members {
-        let value = match member.place {
-            Place::Body => match body.remove(member.name) {
-                None | Some(Value::Null) => None,
-                Some(value) => Some(typed(member.shape, value)?),
-            },
-            Place::Label(there) => {
-                let label = source.labels.iter().find(|(name, _)| *name == there);
+        let shape = member.shape;
+        let value = match (member.place, source) {
+            (_, Source::Form(form)) => from_form(shape, form, member.name)?,
+            (Place::Label(there), Source::Rest { labels, .. }) => {
+                let label = labels.iter().find(|(name, _)| *name == there);
                 label
-                    .map(|(_, label)| from_text(member.shape, label.clone()))
+                    .map(|(_, label)| from_text(shape, label.clone()))
                     .transpose()?
             }
-            Place::Query(there) => from_query(member.shape, source.query, there)?,
-            Place::Header(there) => {
-                let header = source.headers.get(there);
+            (Place::Query(there), Source::Rest { query, .. }) => from_query(shape, query, there)?,
+            (Place::Header(there), Source::Rest { headers, .. }) => {
+                let header = headers.get(there).and_then(|header| header.to_str().ok());
                 header
-                    .and_then(|header| header.to_str().ok())
                     .filter(|header| !header.is_empty())
-                    .map(|header| from_text(member.shape, header.to_owned()))
+                    .map(|header| from_text(shape, header.to_owned()))
                     .transpose()?
             }
+            _ => match body.remove(member.name) {
+                None | Some(Value::Null) => None,
+                Some(value) => Some(typed(shape, value)?),
+            },
         };
         if let Some(value) = value {
             filled.insert(member.name.to_owned(), value);
         }
     }
     Ok(filled)
+}
+
+/// The body's members; no body is an empty one.
+fn object(body: &[u8]) -> Result<Map<String, Value>, Misfit> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body)? {
+        Value::Object(members) => Ok(members),
+        Value::Array(_) => Err(Misfit::List),
+        _ => Err(Misfit::NoObject),
+    }
+}
+
+/// A value whose parts have names that begin with its own: `Tags.member.1.Key`.
+fn from_form(
+    shape: &Shape,
+    form: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<Option<Value>, Misfit> {
+    match shape {
+        Shape::Structure(members) => {
+            let mut filled = Map::new();
+            for member in *members {
+                let part = format!("{name}.{}", member.name);
+                if let Some(value) = from_form(member.shape, form, &part)? {
+                    filled.insert(member.name.to_owned(), value);
+                }
+            }
+            Ok((!filled.is_empty()).then_some(Value::Object(filled)))
+        }
+        Shape::List { item, .. } => {
+            let mut items = Vec::new();
+            while let Some(value) =
+                from_form(item, form, &format!("{name}.member.{}", items.len() + 1))?
+            {
+                items.push(value);
+            }
+            Ok((!items.is_empty()).then_some(Value::Array(items)))
+        }
+        Shape::Map(map) => {
+            let mut entries = Map::new();
+            for number in 1.. {
+                let entry = format!("{name}.entry.{number}");
+                let Some(key) = form.get(&format!("{entry}.key")) else {
+                    break;
+                };
+                let value = from_form(map.value, form, &format!("{entry}.value"))?;
+                entries.insert(key.clone(), value.unwrap_or_default());
+            }
+            Ok((!entries.is_empty()).then_some(Value::Object(entries)))
+        }
+        _ => form
+            .get(name)
+            .map(|text| from_text(shape, text.clone()))
+            .transpose(),
+    }
 }
 
 /// A parameter without a value counts as none, as it does there.
@@ -161,10 +227,10 @@ fn typed(shape: &Shape, value: Value) -> Result<Value, Misfit> {
             }
             Ok(Value::Object(kept))
         }
-        (Shape::Map { value: shape, .. }, Value::Object(entries)) => {
+        (Shape::Map(map), Value::Object(entries)) => {
             let mut kept = Map::new();
             for (key, value) in entries {
-                kept.insert(key, typed_or_null(shape, value)?);
+                kept.insert(key, typed_or_null(map.value, value)?);
             }
             Ok(Value::Object(kept))
         }
@@ -173,7 +239,8 @@ fn typed(shape: &Shape, value: Value) -> Result<Value, Misfit> {
             let kept: Result<Vec<_>, _> = items.map(|value| typed_or_null(item, value)).collect();
             Ok(Value::Array(kept?))
         }
-        (Shape::Text { .. } | Shape::Choice(_) | Shape::Blob { .. }, value @ Value::String(_))
+        (Shape::Blob { .. }, Value::String(text)) if Blob::is_one(&text) => Ok(Value::String(text)),
+        (Shape::Text { .. } | Shape::Choice(_), value @ Value::String(_))
         | (Shape::Boolean, value @ Value::Bool(_))
         | (Shape::Double(_) | Shape::Timestamp, value @ Value::Number(_)) => Ok(value),
         (Shape::Integer(_), Value::Number(number)) => {
@@ -218,7 +285,7 @@ fn misfit(shape: &Shape, value: &Value) -> Misfit {
     };
     match shape {
         Shape::List { .. } => Misfit::NoList,
-        Shape::Map { .. } | Shape::Structure(_) => Misfit::NoStructure,
+        Shape::Map(_) | Shape::Structure(_) => Misfit::NoStructure,
         shape => Misfit::Value {
             found,
             wanted: wanted(shape),

@@ -1,5 +1,6 @@
-//! Regular expressions as trees that are walked, never compiled at run time. The work is bounded
-//! by the text's length times the tree's size, whatever the text.
+//! Regular expressions as trees that are walked, never compiled at run time. All places where a
+//! part can end are found at once, so that no text makes the work grow beyond its length times the
+//! size of the tree.
 
 /// A pattern that a text must match as a whole.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub(crate) enum Node {
     End,
     /// What comes next matches, or does not where this is true; nothing is used up.
     Ahead(&'static Node, bool),
-    /// The same of what came just before.
-    Behind(&'static Node, bool),
+    /// The same of a text just before.
+    Behind(&'static str, bool),
 }
 
 /// A general category of Unicode.
@@ -94,12 +95,7 @@ impl Node {
             Self::Start => kept(&|at| at == 0),
             Self::End => kept(&|at| at == text.len()),
             Self::Ahead(node, negated) => kept(&|at| node.ends(text, &[at]).is_empty() == *negated),
-            Self::Behind(node, negated) => kept(&|at| {
-                let came = (0..=at)
-                    .filter(|from| text.is_char_boundary(*from))
-                    .any(|from| node.ends(text, &[from]).contains(&at));
-                came != *negated
-            }),
+            Self::Behind(literal, negated) => kept(&|at| text[..at].ends_with(literal) != *negated),
         }
     }
 }
@@ -120,19 +116,20 @@ fn repeat(node: &Node, least: u32, most: u32, text: &str, begins: &[usize]) -> V
         }
         at = node.ends(text, &at);
     }
-    // Places that were reached once need not be left twice.
-    let mut reached = at.clone();
+    // A place that was reached needs to be left once only: the first time took the fewest rounds.
+    let mut reached = vec![false; text.len() + 1];
+    for place in &at {
+        reached[*place] = true;
+    }
     for _ in least..most {
-        let mut new = node.ends(text, &at);
-        new.retain(|place| reached.binary_search(place).is_err());
-        if new.is_empty() {
+        at = node.ends(text, &at);
+        at.retain(|place| !std::mem::replace(&mut reached[*place], true));
+        if at.is_empty() {
             break;
         }
-        reached.extend(&new);
-        reached.sort_unstable();
-        at = new;
     }
-    reached
+    let places = reached.iter().enumerate().filter(|(_, reached)| **reached);
+    places.map(|(place, _)| place).collect()
 }
 
 fn settled(mut places: Vec<usize>) -> Vec<usize> {

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, Engine as _};
 use bytes::Bytes;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -149,19 +150,48 @@ impl Given for bool {}
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Blob(pub(crate) Bytes);
 
+/// Takes what clients leave out at the end, or put there in other bits.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Blob {
+    /// Whether a text is base64, told without the room that its bytes take.
+    pub(crate) fn is_one(text: &str) -> bool {
+        let digits = Self::digits(text);
+        let padded = digits.len() == text.len() || text.len().is_multiple_of(4);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        padded && digits.len() % 4 != 1 && digits.bytes().all(plain)
+    }
+
+    /// How many bytes a text is of.
+    pub(crate) fn size(text: &str) -> usize {
+        Self::digits(text).len() * 3 / 4
+    }
+
+    /// The text without what fills it up.
+    fn digits(text: &str) -> &str {
+        let text = text.strip_suffix('=').unwrap_or(text);
+        text.strip_suffix('=').unwrap_or(text)
+    }
+}
+
 impl Taken for Blob {
     fn take(value: Value) -> Option<Self> {
         let Value::String(text) = value else {
             return None;
         };
-        let bytes = STANDARD.decode(text).ok()?;
+        let bytes = BASE64.decode(text).ok()?;
         Some(Self(bytes.into()))
     }
 }
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&STANDARD.encode(&self.0))
+        to.serialize_str(&BASE64.encode(&self.0))
     }
 }
 
@@ -189,6 +219,30 @@ impl Serialize for Timestamp {
 }
 
 impl Given for Timestamp {}
+
+/// A moment, which the query protocol has as a calendar date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Date {
+    pub(crate) ms: i64,
+}
+
+impl Taken for Date {
+    fn take(value: Value) -> Option<Self> {
+        let time: jiff::Timestamp = value.as_str()?.parse().ok()?;
+        Some(Self {
+            ms: time.as_millisecond(),
+        })
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let time = jiff::Timestamp::from_millisecond(self.ms).unwrap_or_default();
+        to.collect_str(&time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    }
+}
+
+impl Given for Date {}
 
 /// Texts of a few values. Answers may hold others, which the rules refuse in requests.
 macro_rules! choices {

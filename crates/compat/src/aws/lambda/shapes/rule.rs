@@ -3,7 +3,7 @@
 
 use super::choice;
 use super::pattern::PATTERNS;
-use crate::aws::shape::{Member, Range, Shape, body, header, label, query};
+use crate::aws::shape::{Entries, Member, Range, Shape, body, header, label, query};
 
 static ACCELERATOR_CONFIG: Shape = Shape::Structure(&[
     body("AcceleratorMemorySize", &ACCELERATOR_MEMORY_GB).required(),
@@ -34,7 +34,7 @@ pub(super) const ADD_PERMISSION_REQUEST: &[Member] = &[
     body("PrincipalOrgID", &PRINCIPAL_ORG_ID),
 ];
 static ADDITIONAL_VERSION: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(1024.0) }, pattern: Some(&PATTERNS[1]), sensitive: false };
-static ADDITIONAL_VERSION_WEIGHTS: Shape = Shape::Map { key: &ADDITIONAL_VERSION, value: &WEIGHT, length: Range::ANY, sensitive: false };
+static ADDITIONAL_VERSION_WEIGHTS: Shape = Shape::Map(Entries { key: &ADDITIONAL_VERSION, value: &WEIGHT, length: Range::ANY, sensitive: false });
 static ALIAS: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(128.0) }, pattern: Some(&PATTERNS[2]), sensitive: false };
 static ALIAS_ROUTING_CONFIGURATION: Shape = Shape::Structure(&[
     body("AdditionalVersionWeights", &ADDITIONAL_VERSION_WEIGHTS),
@@ -123,7 +123,7 @@ pub(super) const CREATE_EVENT_SOURCE_MAPPING_REQUEST: &[Member] = &[
 ];
 pub(super) const CREATE_FUNCTION_REQUEST: &[Member] = &[
     body("FunctionName", &FUNCTION_NAME).required(),
-    body("Runtime", &RUNTIME),
+    body("Runtime", &Shape::TEXT),
     body("Role", &ROLE_ARN).required(),
     body("Handler", &HANDLER),
     body("Code", &FUNCTION_CODE).required(),
@@ -223,13 +223,13 @@ static ENABLED: Shape = Shape::Boolean;
 static END_POINT_TYPE: Shape = Shape::Choice(choice::EndPointType::VALUES);
 static ENDPOINT: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(300.0) }, pattern: Some(&PATTERNS[10]), sensitive: false };
 static ENDPOINT_LISTS: Shape = Shape::List { item: &ENDPOINT, length: Range { min: Some(1.0), max: Some(10.0) } };
-static ENDPOINTS: Shape = Shape::Map { key: &END_POINT_TYPE, value: &ENDPOINT_LISTS, length: Range { min: Some(1.0), max: Some(2.0) }, sensitive: false };
+static ENDPOINTS: Shape = Shape::Map(Entries { key: &END_POINT_TYPE, value: &ENDPOINT_LISTS, length: Range { min: Some(1.0), max: Some(2.0) }, sensitive: false });
 static ENVIRONMENT: Shape = Shape::Structure(&[
     body("Variables", &ENVIRONMENT_VARIABLES),
 ]);
 static ENVIRONMENT_VARIABLE_NAME: Shape = Shape::Text { length: Range::ANY, pattern: Some(&PATTERNS[11]), sensitive: true };
 static ENVIRONMENT_VARIABLE_VALUE: Shape = Shape::Text { length: Range::ANY, pattern: None, sensitive: true };
-static ENVIRONMENT_VARIABLES: Shape = Shape::Map { key: &ENVIRONMENT_VARIABLE_NAME, value: &ENVIRONMENT_VARIABLE_VALUE, length: Range::ANY, sensitive: true };
+static ENVIRONMENT_VARIABLES: Shape = Shape::Map(Entries { key: &ENVIRONMENT_VARIABLE_NAME, value: &ENVIRONMENT_VARIABLE_VALUE, length: Range::ANY, sensitive: true });
 static EPHEMERAL_STORAGE: Shape = Shape::Structure(&[
     body("Size", &EPHEMERAL_STORAGE_SIZE).required(),
 ]);
@@ -631,7 +631,7 @@ static SOURCE_ACCESS_CONFIGURATIONS: Shape = Shape::List { item: &SOURCE_ACCESS_
 static SOURCE_ACCESS_TYPE: Shape = Shape::Choice(choice::SourceAccessType::VALUES);
 static SOURCE_OWNER: Shape = Shape::Text { length: Range { min: Some(0.0), max: Some(12.0) }, pattern: Some(&PATTERNS[40]), sensitive: false };
 static STATEMENT_ID: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(100.0) }, pattern: Some(&PATTERNS[41]), sensitive: false };
-static STRING: Shape = Shape::Text { length: Range::ANY, pattern: None, sensitive: false };
+static STRING: Shape = Shape::TEXT;
 static STRING_LIST: Shape = Shape::List { item: &STRING, length: Range { min: Some(0.0), max: Some(1500.0) } };
 static SUBNET_ID: Shape = Shape::Text { length: Range { min: Some(0.0), max: Some(1024.0) }, pattern: Some(&PATTERNS[42]), sensitive: false };
 static SUBNET_IDS: Shape = Shape::List { item: &SUBNET_ID, length: Range { min: Some(0.0), max: Some(16.0) } };
@@ -644,7 +644,7 @@ pub(super) const TAG_RESOURCE_REQUEST: &[Member] = &[
 ];
 static TAG_VALUE: Shape = Shape::Text { length: Range { min: Some(0.0), max: Some(256.0) }, pattern: Some(&PATTERNS[43]), sensitive: false };
 static TAGGABLE_RESOURCE: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(10000.0) }, pattern: Some(&PATTERNS[44]), sensitive: false };
-static TAGS: Shape = Shape::Map { key: &TAG_KEY, value: &TAG_VALUE, length: Range::ANY, sensitive: false };
+static TAGS: Shape = Shape::Map(Entries { key: &TAG_KEY, value: &TAG_VALUE, length: Range::ANY, sensitive: false });
 static TENANCY_CONFIG: Shape = Shape::Structure(&[
     body("TenantIsolationMode", &TENANT_ISOLATION_MODE).required(),
 ]);
@@ -727,7 +727,7 @@ pub(super) const UPDATE_FUNCTION_CONFIGURATION_REQUEST: &[Member] = &[
     body("MemorySize", &MEMORY_SIZE),
     body("VpcConfig", &VPC_CONFIG),
     body("Environment", &ENVIRONMENT),
-    body("Runtime", &RUNTIME),
+    body("Runtime", &Shape::TEXT),
     body("DeadLetterConfig", &DEAD_LETTER_CONFIG),
     body("KMSKeyArn", &KMS_KEY_ARN),
     body("TracingConfig", &TRACING_CONFIG),
