@@ -13,7 +13,7 @@ fn tool(variable: &str) -> String {
 
 /// Runs a Python script against the node; its assertions are the story's.
 pub(crate) fn boto3(node: &TestNode, script: &str) {
-    let script = format!("import base64, boto3, json, botocore\n{script}");
+    let script = format!("import base64, boto3, json, botocore, botocore.config\n{script}");
     let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
         .args(["-c", &script])
         .env("AWS_ENDPOINT_URL", &node.origin)
@@ -87,6 +87,61 @@ assert names == ['hello'], names
 config = client.get_function_configuration(FunctionName='hello')
 assert config['Handler'] == 'app.handler' and config['State'] == 'Active', config
 assert boto3.client('sts').get_caller_identity()['Account'] == '000000000000'
+"#,
+    );
+}
+
+#[test]
+fn boto3_reads_every_answer() {
+    let template = "
+Resources:
+  Hello:
+    Type: AWS::Serverless::Function
+    Properties:
+      {FunctionName: hello, CodeUri: f, Handler: app.handler, Runtime: python3.11, Timeout: 7,
+       ReservedConcurrentExecutions: 2, Environment: {Variables: {STAGE: test}},
+       FunctionUrlConfig: {AuthType: NONE, Cors: {AllowOrigins: ['*'], MaxAge: 60}}}
+";
+    let project = Project::new(&[("template.yaml", template), ("f/app.py", APP)]);
+    let node = TestNode::with(&project);
+    boto3(
+        &node,
+        r#"
+client = boto3.client('lambda')
+function = client.get_function(FunctionName='hello')
+assert function['Concurrency'] == {'ReservedConcurrentExecutions': 2}, function
+config = function['Configuration']
+assert (config['Timeout'], config['MemorySize'], config['Version']) == (7, 128, '$LATEST'), config
+assert config['Environment'] == {'Variables': {'STAGE': 'test'}}, config
+assert config['SnapStart'] == {'ApplyOn': 'None', 'OptimizationStatus': 'Off'}, config
+assert not {'Layers', 'VpcConfig', 'KMSKeyArn', 'StateReason'} & set(config), config
+assert client.get_function_configuration(FunctionName='hello', Qualifier='$LATEST')['State'] == 'Active'
+assert client.get_function_concurrency(FunctionName='hello')['ReservedConcurrentExecutions'] == 2
+assert client.get_function_code_signing_config(FunctionName='hello')['FunctionName'] == 'hello'
+assert client.list_aliases(FunctionName='hello')['Aliases'] == []
+versions = client.list_versions_by_function(FunctionName='hello', MaxItems=1)
+assert [v['Version'] for v in versions['Versions']] == ['$LATEST'], versions
+url = client.get_function_url_config(FunctionName='hello')
+assert url['Cors'] == {'AllowOrigins': ['*'], 'MaxAge': 60} and url['AuthType'] == 'NONE', url
+assert client.list_function_url_configs(FunctionName='hello')['FunctionUrlConfigs'][0]['FunctionUrl'] == url['FunctionUrl']
+assert client.get_account_settings()['AccountUsage']['FunctionCount'] == 1
+identity = boto3.client('sts').get_caller_identity()
+assert identity['Arn'] == 'arn:aws:iam::000000000000:root' and identity['UserId'] == '000000000000', identity
+
+unchecked = boto3.client('lambda', config=botocore.config.Config(parameter_validation=False))
+def refused(call, **parameters):
+    try:
+        call(**parameters)
+    except botocore.exceptions.ClientError as error:
+        return error.response['Error']['Code'] + ': ' + error.response['Error']['Message']
+    raise SystemExit('no error')
+rule = "1 validation error detected: Value '0' at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1"
+assert refused(unchecked.list_functions, MaxItems=0) == 'ValidationException: ' + rule
+assert refused(unchecked.get_function, FunctionName='a b').startswith("ValidationException: 1 validation error detected: Value 'a b' at 'functionName'")
+assert refused(client.get_alias, FunctionName='hello', Name='live') == \
+    'ResourceNotFoundException: Cannot find alias arn: arn:aws:lambda:us-east-1:000000000000:function:hello:live'
+assert refused(boto3.client('logs').describe_log_groups).startswith('UnknownOperationException: the operation DescribeLogGroups')
+assert refused(boto3.client('sts').get_session_token).startswith('NotImplemented: the operation GetSessionToken')
 "#,
     );
 }
