@@ -29,7 +29,9 @@ error = refused(400, 'ValidationException', '1 validation error detected: Value'
                 lax.create_function, **{**good, 'MemorySize': 64})
 assert 'memorySize' in error['Error']['Message'] and 'Type' not in error, error
 error = refused(400, 'ValidationException', '2 validation errors detected:',
-                lax.create_function, **{**good, 'Timeout': 0, 'Runtime': 'cobol'})
+                lax.create_function, **{**good, 'Timeout': 0, 'MemorySize': 64})
+bad("Value cobol at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [",
+    Runtime='cobol')
 refused(400, 'ValidationException', '1 validation error detected: Value',
         lax.create_function, **{**good, 'FunctionName': 'a/b'})
 assert client.list_functions()['Functions'] == [], 'none of these has left anything'

@@ -92,7 +92,6 @@ impl Refusal {
     }
 
     /// A runtime that the service does not know, which it tells in words of its own.
-    #[allow(dead_code, reason = "operations that name runtimes are to come")]
     pub(super) fn runtime(name: &str) -> Self {
         let name: String = name.chars().take(200).collect();
         let known = Runtime::VALUES.join(", ");

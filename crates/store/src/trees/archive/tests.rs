@@ -1,3 +1,5 @@
+//! Archives, sound and hostile.
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
