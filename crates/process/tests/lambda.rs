@@ -5,6 +5,8 @@
 
 #[path = "lambda/stories.rs"]
 mod stories;
+#[path = "lambda/streams.rs"]
+mod streams;
 #[path = "lambda/world.rs"]
 mod world;
 

@@ -1,5 +1,6 @@
 //! Each folder of `examples/` does what its README says.
 
+use crate::clients::boto3;
 use crate::http::{get, post, request};
 use crate::project::example;
 use crate::test_node::TestNode;
@@ -111,4 +112,20 @@ fn native_answers_from_rust() {
     let answer = get(&format!("{}?name=you", node.url("native"))).send();
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.text().contains("you"), "{}", answer.text());
+    boto3(
+        &node,
+        r#"
+client = boto3.client('lambda')
+answer = client.invoke_with_response_stream(FunctionName='native', Payload=b'{"count": 20000}')
+events = list(answer['EventStream'])
+payload = b''.join(event['PayloadChunk']['Payload'] for event in events[:-1])
+head, lines = payload.split(bytes(8), 1)
+assert json.loads(head)['statusCode'] == 200, head
+assert lines.split() == [b'%d' % n for n in range(1, 20001)], lines[-100:]
+assert len(events) > 3 and events[-1] == {'InvokeComplete': {}}, events[-1]
+answer = client.invoke_with_response_stream(FunctionName='native', Payload=b'{"name": "you"}')
+events = list(answer['EventStream'])
+assert json.loads(events[0]['PayloadChunk']['Payload']) == {'message': 'Hello, you!'}, events
+"#,
+    );
 }

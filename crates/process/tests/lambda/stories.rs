@@ -8,6 +8,7 @@ use std::time::Duration;
 use engine::port::{Runtime as _, Started};
 use process::spawner::Lite;
 
+use crate::streams::answers_are_streamed;
 use crate::world::{World, shown};
 
 type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -30,6 +31,7 @@ const STORIES: &[(&str, Story)] = stories![
     layers_are_seen,
     a_layer_with_binaries_for_another_version_is_named,
     a_flood_of_output_ends,
+    answers_are_streamed,
 ];
 
 /// What takes namespaces.
