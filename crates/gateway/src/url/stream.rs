@@ -21,6 +21,9 @@ use crate::{Body, BodyError};
 /// What a streamed answer is whose first bytes are its status and headers.
 const INTEGRATION_TYPE: &str = "application/vnd.awslambda.http-integration-response";
 
+/// Longest content type that is passed on, in bytes (ours: far beyond any that there is).
+const CONTENT_TYPE_BYTES_MAX: usize = 1_000;
+
 /// Why an answer has no head.
 enum Headless {
     /// The invocation ended without one.
@@ -78,7 +81,10 @@ async fn begin(streamed: &mut Streamed) -> Result<(Reply, bool), Headless> {
     let mut came = more(streamed).await?;
     if content_type.as_deref() != Some(INTEGRATION_TYPE) {
         let content_type = match content_type {
-            Some(content_type) => HeaderValue::try_from(content_type).unwrap_or(reply::STREAM_TYPE),
+            Some(content_type) => HeaderValue::try_from(content_type)
+                .ok()
+                .filter(|value| value.len() <= CONTENT_TYPE_BYTES_MAX)
+                .unwrap_or(reply::STREAM_TYPE),
             // What does not stream answers in JSON.
             None => reply::JSON_TYPE,
         };

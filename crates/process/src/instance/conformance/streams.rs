@@ -187,6 +187,21 @@ fn a_handler_that_does_not_stream_is_passed_on_whole() {
 }
 
 #[test]
+fn python_does_not_stream_and_is_passed_on_whole() {
+    let source = "def handler(event, context):\n    if event == 2: raise ValueError('no')\n    return [event]";
+    let files = [("app.py", source)];
+    let case = Case::new(Runtime::Python { minor: 11 }, "app.handler", &files);
+    let seen = block_on(case.with_instance(async |instance, clock, _| {
+        let first = read(&mut begin(instance, call("1", clock))).await;
+        first + &read(&mut begin(instance, call("2", clock))).await
+    }));
+    assert!(
+        seen.starts_with("begin None\n3 bytes: \"[1]\"\nreplied\nfailed {\"errorMessage\": \"no\""),
+        "{seen}"
+    );
+}
+
+#[test]
 fn errors_come_before_and_after_the_first_byte() {
     check(
         "const e = new Error('early'); e.stack = 'S'; throw e",
