@@ -18,6 +18,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use model::{AccountId, InvocationId, Region, UrlConfig};
 use store::Clock;
+use tokio::sync::watch;
 
 use crate::Body;
 use credential::Credential;
@@ -38,6 +39,8 @@ pub struct Settings {
     /// Function URLs, by their ids, whose own port was taken: the one that they have until the node
     /// ends.
     pub moved_urls: Arc<ArcSwap<HashMap<String, u16>>>,
+    /// Up to which change of the catalog the ports of function URLs are open, where they have any.
+    pub urls_open: Option<watch::Receiver<u64>>,
 }
 
 impl Settings {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::{
     AccountId, AliasName, Code, Digest, FunctionConfig, FunctionId, FunctionRef, Qualifier, Region,
-    UrlConfig, VersionId,
+    VersionId,
 };
 use parking_lot::RwLock;
 use store::{Clock, Store};
@@ -17,14 +17,14 @@ use crate::admission::{Account, Gate};
 use crate::deliver::Wake;
 use crate::pool::Pool;
 use crate::record::{self, FunctionRecord, VersionRecord};
-use crate::verb::FunctionView;
+use crate::verb::{FunctionView, UrlView};
 
 /// Every function of every account.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
     functions: HashMap<FunctionId, Arc<Entry>>,
-    /// Functions by the id of their URL.
-    urls: HashMap<String, FunctionId>,
+    /// What answers at URLs, by their ids.
+    urls: HashMap<String, Arc<UrlView>>,
     accounts: HashMap<AccountId, Arc<Account>>,
     /// Told by accounts and functions that delivery may go on.
     pub(crate) wake: Arc<Wake>,
@@ -150,8 +150,8 @@ impl Catalog {
         })
     }
 
-    pub(crate) fn by_url(&self, url_id: &str) -> Option<&Arc<Entry>> {
-        self.functions.get(self.urls.get(url_id)?)
+    pub(crate) fn by_url(&self, url_id: &str) -> Option<&Arc<UrlView>> {
+        self.urls.get(url_id)
     }
 
     fn other_region(&self, function: &FunctionId) -> Option<Region> {
@@ -193,9 +193,15 @@ impl Catalog {
     /// Adds or replaces a function.
     pub(crate) fn put(&mut self, entry: Entry) {
         let id = entry.record.id.clone();
-        let url = entry.latest.view.url.as_ref().map(|url| url.url_id.clone());
         self.drop_url(&id);
-        self.urls.extend(url.map(|url| (url, id.clone())));
+        for (target, url) in entry.record.urls() {
+            let view = UrlView {
+                function: Arc::clone(&entry.latest.view),
+                target,
+                url,
+            };
+            self.urls.insert(view.url.url_id.clone(), Arc::new(view));
+        }
         self.regions.insert(id.region.clone());
         self.functions.insert(id, Arc::new(entry));
     }
@@ -206,8 +212,11 @@ impl Catalog {
     }
 
     fn drop_url(&mut self, function: &FunctionId) {
-        let view = self.functions.get(function).map(|entry| &entry.latest.view);
-        if let Some(url) = view.and_then(|view| view.url.as_ref()) {
+        let urls = self
+            .functions
+            .get(function)
+            .map(|entry| entry.record.urls());
+        for (_, url) in urls.into_iter().flatten() {
             self.urls.remove(&url.url_id);
         }
     }
@@ -348,24 +357,12 @@ impl FunctionRecord {
             config: Arc::clone(&revision.config),
             changed_ms,
             revision: self.revision,
-            url: self.url_config(),
+            url: self.url_of(&Qualifier::Absent),
             reserved_concurrency: self.reserved_concurrency,
             versions: versions.to_vec(),
             aliases: self.aliases(),
             tags: Arc::new(self.tags.clone()),
         }
-    }
-
-    /// Where the function answers, if it does.
-    pub(crate) fn url_config(&self) -> Option<UrlConfig> {
-        let url = self.url.as_ref()?;
-        let url_id = self.url_id.clone()?;
-        Some(UrlConfig {
-            url_id,
-            port: self.url_port,
-            cors: url.cors.clone(),
-            invoke_mode: url.invoke_mode,
-        })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use model::{FunctionConfig, FunctionId, Principal, VersionId};
+use model::{FunctionConfig, FunctionId, Principal, Qualifier, VersionId};
 use store::{Expect, Op, Transaction};
 
 use crate::apply::Change;
 use crate::catalog::{Entry, Folders, digests, trees};
 use crate::port::Warning;
-use crate::record::{self, FunctionRecord, UrlRecord, VersionRecord};
+use crate::record::{self, FunctionRecord, VersionRecord};
 use crate::verb::{Deployed, Deployment, Publication};
 use crate::{Error, Shared};
 
@@ -53,7 +53,7 @@ impl Shared {
             (None, true) => VersionId::Number(change.record.last_version),
             (None, false) => VersionId::Latest,
         };
-        let url = change.record.url_config();
+        let url = change.record.url_of(&Qualifier::Absent);
         let same = before
             .as_ref()
             .is_some_and(|before| before.record == change.record);
@@ -116,10 +116,8 @@ impl Shared {
             record.config = Arc::new(deployment.config.clone());
         }
         record.reserved_concurrency = deployment.reserved_concurrency;
-        record.url = deployment.url.as_ref().map(|url| UrlRecord {
-            cors: url.cors.clone(),
-            invoke_mode: url.invoke_mode,
-        });
+        let url = deployment.url.as_ref();
+        record.url = url.map(|url| self.url_of(record.url.as_ref(), url));
         if record.url.is_some() && record.url_id.is_none() {
             record.url_id = Some(self.url_id());
         }
@@ -255,7 +253,7 @@ impl Shared {
     }
 
     /// A new id for a function's URL: 32 letters and digits, each as likely as any other.
-    fn url_id(&self) -> String {
+    pub(crate) fn url_id(&self) -> String {
         let mut id = String::with_capacity(32);
         while id.len() < 32 {
             let even = |byte: &u8| *byte < 252;

@@ -28,6 +28,7 @@ mod stop;
 pub mod stream;
 mod sweep;
 mod turns;
+mod url;
 pub mod verb;
 
 use std::collections::{BTreeMap, HashMap};
@@ -39,7 +40,7 @@ use bytes::Bytes;
 
 use model::{
     AccountId, AliasName, Code, Execution, FunctionId, FunctionRef, InvocationId, LayerId,
-    LayerVersionId, Principal, Qualifier, Region,
+    LayerVersionId, Principal, Qualifier, Region, UrlConfig,
 };
 use parking_lot::Mutex;
 use store::{Clock, LogWriter, Logs, Store, Trees};
@@ -52,6 +53,7 @@ pub use stats::{InstanceState, InstanceView, Stats};
 use verb::{
     Alias, AliasChange, Changed, Creation, Deployed, Deployment, EventView, Expected, FunctionView,
     Invoke, LayerPublication, LayerView, Policy, Publication, Retries, Statement, Update,
+    UrlSettings, UrlView,
 };
 
 /// Everything the engine may be told.
@@ -413,12 +415,26 @@ impl Engine {
         Ok(Arc::clone(&version.view))
     }
 
-    /// The function whose URL has this id.
-    pub fn find_url(&self, url_id: &str) -> Option<Arc<FunctionView>> {
+    /// What answers at the URL that has this id.
+    pub fn find_url(&self, url_id: &str) -> Option<Arc<UrlView>> {
+        self.shared.catalog.load().by_url(url_id).cloned()
+    }
+
+    /// The URLs of a function and its aliases.
+    pub fn urls(&self, function: &FunctionId) -> Result<Vec<(FunctionRef, UrlConfig)>, Error> {
         let catalog = self.shared.catalog.load();
-        catalog
-            .by_url(url_id)
-            .map(|entry| Arc::clone(&entry.latest.view))
+        Ok(catalog.get(function)?.record.urls())
+    }
+
+    /// Gives a function or an alias a URL, changes it, or takes it away. Answers the URL.
+    pub async fn set_url(
+        &self,
+        who: &Principal,
+        target: &FunctionRef,
+        expected: Expected,
+        settings: Option<UrlSettings>,
+    ) -> Result<Option<UrlConfig>, Error> {
+        self.shared.set_url(who, target, expected, settings).await
     }
 
     /// `$LATEST` of each of the account's functions, by region and name.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::retry::Policy;
-use model::{AliasName, Cors, FunctionConfig, FunctionId, InvokeMode, VersionId};
+use model::{AliasName, Cors, FunctionConfig, FunctionId, InvokeMode, UrlAuth, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Record, Store};
@@ -43,6 +43,8 @@ pub(crate) struct FunctionRecord {
     pub(crate) url_port: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<UrlRecord>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) alias_urls: BTreeMap<AliasName, AliasUrlRecord>,
     /// Number of the version that was published last; zero where none was.
     #[serde(default)]
     pub(crate) last_version: u64,
@@ -138,6 +140,20 @@ pub(crate) struct UrlRecord {
     pub(crate) cors: Option<Cors>,
     #[serde(default, skip_serializing_if = "InvokeMode::is_default")]
     pub(crate) invoke_mode: InvokeMode,
+    #[serde(default, skip_serializing_if = "UrlAuth::is_default")]
+    pub(crate) auth: UrlAuth,
+    /// Zero where an earlier program made it.
+    #[serde(default)]
+    pub(crate) created_ms: u64,
+    #[serde(default)]
+    pub(crate) changed_ms: u64,
+}
+
+/// An alias's URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AliasUrlRecord {
+    pub(crate) url_id: String,
+    pub(crate) url: UrlRecord,
 }
 
 /// Where an alias leads.
@@ -207,6 +223,7 @@ impl FunctionRecord {
             url_id: None,
             url_port: None,
             url: None,
+            alias_urls: BTreeMap::new(),
             last_version: 0,
             aliases: BTreeMap::new(),
             tags: BTreeMap::new(),

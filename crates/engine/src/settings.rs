@@ -60,6 +60,7 @@ impl Shared {
             if record.aliases.remove(&name).is_some() {
                 record.policies.remove(name.as_str());
                 record.retries.remove(name.as_str());
+                record.alias_urls.remove(&name);
                 record.revision += 1;
             }
             Ok(())

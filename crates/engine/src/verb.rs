@@ -32,6 +32,8 @@ pub struct UrlSettings {
     pub cors: Option<model::Cors>,
     /// When its answer is passed on.
     pub invoke_mode: model::InvokeMode,
+    /// Whom it answers.
+    pub auth: model::UrlAuth,
 }
 
 /// What a deployment led to.
@@ -85,6 +87,17 @@ pub struct EventView {
     pub attempts: u32,
     /// How the last of them ended, in words.
     pub reason: Option<String>,
+}
+
+/// A URL and what answers at it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UrlView {
+    /// The function.
+    pub function: std::sync::Arc<FunctionView>,
+    /// What runs: the function, or one of its aliases.
+    pub target: FunctionRef,
+    /// The URL.
+    pub url: UrlConfig,
 }
 
 /// A function as the catalog holds it.

@@ -10,13 +10,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use engine::verb::{FunctionView, Invoke};
+use engine::verb::{FunctionView, Invoke, UrlView};
 use engine::{Engine, Error, ThrottleReason};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use model::{End, Execution, Fault, InvocationId, InvokeMode, Principal, Timings, limit};
+use model::{End, Execution, Fault, InvocationId, InvokeMode, Principal, Timings, UrlAuth, limit};
 use store::Clock;
 
 use crate::listen::Peer;
@@ -37,6 +37,10 @@ pub fn id_of_host(host: &str) -> Option<&str> {
     (valid && !after.is_empty()).then_some(id)
 }
 
+/// Who signed a request, put into its extensions by whoever has verified it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(pub Principal);
+
 impl FunctionUrls {
     /// The door over an engine.
     pub fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
@@ -50,10 +54,10 @@ impl FunctionUrls {
     }
 
     async fn answer(&self, url_id: &str, request: Parts, body: Body) -> Response<Body> {
-        let Some(function) = self.engine.find_url(url_id) else {
+        let Some(view) = self.engine.find_url(url_id) else {
             return unknown();
         };
-        let rules = function.url.as_ref().and_then(|url| url.cors.as_ref());
+        let rules = view.url.cors.as_ref();
         if let Some(rules) = rules
             && cors::is_preflight(&request)
         {
@@ -62,7 +66,7 @@ impl FunctionUrls {
             return response;
         }
         let ids = Ids::new(self.clock.as_ref(), request.headers.get(event::TRACE_ID));
-        let mut response = match self.run(&function, url_id, &request, body, &ids).await {
+        let mut response = match self.run(&view, &request, body, &ids).await {
             Ok(response) => response,
             Err(refused) => refused.response(),
         };
@@ -77,12 +81,19 @@ impl FunctionUrls {
 
     async fn run(
         &self,
-        function: &FunctionView,
-        url_id: &str,
+        view: &UrlView,
         request: &Parts,
         body: Body,
         ids: &Ids,
     ) -> Result<Response<Body>, Refused> {
+        let (function, url_id) = (&view.function, view.url.url_id.as_str());
+        let principal = match view.url.auth {
+            UrlAuth::Nobody => Principal::Public,
+            UrlAuth::Signed => match request.extensions.get::<Caller>() {
+                Some(Caller(principal)) => principal.clone(),
+                None => return Err(Refused::Denied),
+            },
+        };
         let body = collect(body).await?;
         let host = crate::guard::host_of(request).unwrap_or_default();
         let domain = match id_of_host(&host) {
@@ -106,17 +117,16 @@ impl FunctionUrls {
             return Err(Refused::TooLarge);
         }
         let call = Invoke {
-            principal: Principal::Public,
-            public_url: true,
-            target: function.id.unqualified(),
+            public_url: principal == Principal::Public,
+            principal,
+            target: view.target.clone(),
             id: Some(ids.invocation.clone()),
             payload: payload.into(),
             trace: Some(ids.trace.clone()),
             client_context: None,
             tail: false,
         };
-        let mode = function.url.as_ref().map(|url| url.invoke_mode);
-        if mode == Some(InvokeMode::ResponseStream) {
+        if view.url.invoke_mode == InvokeMode::ResponseStream {
             let streamed = self.engine.stream(call);
             return stream::answer(function, streamed.map_err(|error| Refused::of(&error))?).await;
         }

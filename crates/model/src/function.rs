@@ -215,6 +215,42 @@ pub struct UrlConfig {
     /// When its answer is passed on.
     #[serde(default, skip_serializing_if = "InvokeMode::is_default")]
     pub invoke_mode: InvokeMode,
+    /// Whom it answers.
+    #[serde(default, skip_serializing_if = "UrlAuth::is_default")]
+    pub auth: UrlAuth,
+    /// When it was made, in milliseconds since the Unix epoch; zero where that is not known.
+    #[serde(default)]
+    pub created_ms: u64,
+    /// When it last changed, in the same unit.
+    #[serde(default)]
+    pub changed_ms: u64,
+}
+
+/// Whom a function answers at its URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum UrlAuth {
+    /// Anybody.
+    #[default]
+    #[serde(rename = "NONE")]
+    Nobody,
+    /// Who signs the request and may invoke the function.
+    #[serde(rename = "AWS_IAM")]
+    Signed,
+}
+
+impl UrlAuth {
+    /// As templates and APIs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "NONE",
+            Self::Signed => "AWS_IAM",
+        }
+    }
+
+    /// Whether it is the one where none is given.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When the answer of a function goes out at its URL.

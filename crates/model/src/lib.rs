@@ -17,7 +17,7 @@ pub mod trace;
 pub use fault::Fault;
 pub use function::{
     Architecture, Archive, Code, Cors, Declared, FunctionConfig, InvokeMode, LogFormat, LogLevel,
-    Network, UrlConfig, ValidationError,
+    Network, UrlAuth, UrlConfig, ValidationError,
 };
 pub use id::{
     AccountId, AliasName, Digest, FunctionId, FunctionName, FunctionRef, InstanceId, InvalidName,

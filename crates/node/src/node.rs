@@ -15,7 +15,7 @@ use process::interpreter::Surroundings;
 use process::spawner::Spawner;
 use store::{Clock, SystemClock};
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Config;
@@ -137,7 +137,9 @@ impl Node {
         let ports = Arc::new(ArcSwap::from_pointee(std::collections::HashMap::new()));
         let moved = MovedUrls::default();
         let doors = (Arc::clone(&ports), Arc::clone(&moved));
-        let front = Arc::new(front(&config, &engine, &clock, address, doors));
+        let (opened, urls_open) = watch::channel(0);
+        let front = front(&config, &engine, &clock, address, doors, urls_open);
+        let front = Arc::new(front);
         let service: Service = Box::new(move |request| {
             let front = Arc::clone(&front);
             Box::pin(async move { front.answer(request).await })
@@ -151,6 +153,7 @@ impl Node {
             address,
             server.clone(),
             (ports, moved),
+            opened,
             stop.stopping(),
         );
         let node = Self {
@@ -439,6 +442,7 @@ fn front(
     clock: &Arc<dyn Clock>,
     address: SocketAddr,
     (ports, moved_urls): (PortTable, MovedUrls),
+    urls_open: watch::Receiver<u64>,
 ) -> Front {
     let endpoint = format!("http://{address}");
     let api = api::Settings {
@@ -455,6 +459,7 @@ fn front(
         account_concurrency: config.account_concurrency,
         endpoint,
         moved_urls,
+        urls_open: Some(urls_open),
     };
     Front {
         urls: gateway::url::FunctionUrls::new(engine.clone(), Arc::clone(clock)),

@@ -9,7 +9,7 @@ use engine::Engine;
 use engine::verb::FunctionView;
 use model::{AccountId, FunctionId, UrlConfig};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::front::Serve;
@@ -39,6 +39,8 @@ struct Shared {
     server: Serve,
     table: PortTable,
     moved: MovedUrls,
+    /// Up to which change of the catalog all is open.
+    opened: watch::Sender<u64>,
     ports: Mutex<Ports>,
     stopping: Stopping,
 }
@@ -77,6 +79,7 @@ impl UrlPorts {
         main: SocketAddr,
         server: Serve,
         (table, moved): (PortTable, MovedUrls),
+        opened: watch::Sender<u64>,
         stopping: Stopping,
     ) -> Self {
         let shared = Shared {
@@ -87,6 +90,7 @@ impl UrlPorts {
             server,
             table,
             moved,
+            opened,
             ports: Mutex::default(),
             stopping,
         };
@@ -258,9 +262,11 @@ impl UrlPorts {
     pub(crate) async fn follow(&self) {
         let mut catalog = self.shared.engine.watch();
         while catalog.changed().await.is_ok() {
+            let generation = *catalog.borrow_and_update();
             for (function, problem) in self.reconcile().await {
                 tracing::warn!(%problem, function = %function.name, "the port of a function URL");
             }
+            self.shared.opened.send_replace(generation);
         }
     }
 

@@ -32,3 +32,8 @@ fn layers_and_functions_are_shared() {
 fn bad_input_is_refused_in_the_services_words() {
     check(include_str!("contract/refusals.py"));
 }
+
+#[test]
+fn functions_and_aliases_have_urls() {
+    check(include_str!("contract/urls.py"));
+}

@@ -16,6 +16,7 @@ mod settings;
 #[rustfmt::skip]
 mod shapes;
 mod target;
+mod url;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -261,8 +262,15 @@ impl Aws {
             Name::ListVersionsByFunction => ask.answer(&self.list_versions(ask, ask.read()?)?),
             Name::ListAliases => ask.answer(&self.list_aliases(ask, ask.read()?)?),
             Name::GetAlias => ask.answer(&self.get_alias(ask, ask.read()?)?),
-            Name::GetFunctionUrlConfig => ask.answer(&self.get_function_url(ask, ask.read()?)?),
-            Name::ListFunctionUrlConfigs => ask.answer(&self.list_function_urls(ask, ask.read()?)?),
+            Name::CreateFunctionUrlConfig => {
+                ask.answer(&self.create_url(ask, ask.read_body(body).await?).await?)
+            }
+            Name::UpdateFunctionUrlConfig => {
+                ask.answer(&self.update_url(ask, ask.read_body(body).await?).await?)
+            }
+            Name::DeleteFunctionUrlConfig => self.delete_url(ask, ask.read()?).await,
+            Name::GetFunctionUrlConfig => ask.answer(&self.get_url(ask, ask.read()?)?),
+            Name::ListFunctionUrlConfigs => ask.answer(&self.list_urls(ask, ask.read()?)?),
             Name::GetFunctionConcurrency => ask.answer(&self.get_concurrency(ask, ask.read()?)?),
             Name::GetFunctionCodeSigningConfig => {
                 ask.answer(&self.get_code_signing(ask, ask.read()?)?)

@@ -22,6 +22,7 @@ fn door(fixture: &Fixture) -> Aws {
         account_concurrency: 1000,
         endpoint: "http://127.0.0.1:4566".into(),
         moved_urls: Arc::default(),
+        urls_open: None,
     };
     Aws::new(fixture.engine.clone(), fixture.clock.clone(), settings)
 }

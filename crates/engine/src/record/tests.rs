@@ -56,7 +56,18 @@ fn function() -> FunctionRecord {
         url: Some(UrlRecord {
             cors: Some(Cors::default()),
             invoke_mode: InvokeMode::ResponseStream,
+            auth: UrlAuth::Signed,
+            created_ms: 1_767_225_600_000,
+            changed_ms: 1_767_225_600_000,
         }),
+        alias_urls: [(
+            "live".parse().unwrap(),
+            AliasUrlRecord {
+                url_id: "def".into(),
+                url: UrlRecord::default(),
+            },
+        )]
+        .into(),
         last_version: 2,
         aliases: [(
             "live".parse().unwrap(),
@@ -121,6 +132,15 @@ fn functions() {
         &function(),
         expect![[r#"
             {
+              "alias_urls": {
+                "live": {
+                  "url": {
+                    "changed_ms": 0,
+                    "created_ms": 0
+                  },
+                  "url_id": "def"
+                }
+              },
               "aliases": {
                 "live": {
                   "description": "what users get",
@@ -197,6 +217,8 @@ fn functions() {
                 "team": "blue"
               },
               "url": {
+                "auth": "AWS_IAM",
+                "changed_ms": 1767225600000,
                 "cors": {
                   "allow_credentials": false,
                   "allow_headers": [],
@@ -204,6 +226,7 @@ fn functions() {
                   "allow_origins": [],
                   "expose_headers": []
                 },
+                "created_ms": 1767225600000,
                 "invoke_mode": "RESPONSE_STREAM"
               },
               "url_id": "abc",
@@ -377,6 +400,7 @@ fn what_an_earlier_program_left_out_has_a_default() {
         "url",
         "last_version",
         "aliases",
+        "alias_urls",
         "tags",
         "policies",
         "retries",

@@ -338,3 +338,54 @@ fn what_tools_want_kept_is_kept_over_a_restart() {
         .unwrap();
     assert_eq!(kept.as_deref(), Some("\"Allow\""));
 }
+
+#[test]
+fn a_function_and_its_aliases_have_urls_of_their_own() {
+    let mut world = World::new();
+    let ids = world.run(async {
+        create(&world, Some(Publication::default())).await.unwrap();
+        let engine = world.engine();
+        let hello = function("hello");
+        let lead = AliasChange {
+            routes: Some(vec![(VersionId::Number(1), 1.0)]),
+            ..AliasChange::default()
+        };
+        let live = "live".parse().unwrap();
+        engine
+            .set_alias(&owner(), &hello, &live, lead)
+            .await
+            .unwrap();
+        let mut ids = Vec::new();
+        for target in ["hello", "hello:live"] {
+            let target = reference(target);
+            let settings = || Some(engine::verb::UrlSettings::default());
+            let set = engine.set_url(&OWNER, &target, Expected::Absent, settings());
+            let url = set.await.unwrap().unwrap();
+            let again = engine.set_url(&OWNER, &target, Expected::Absent, settings());
+            assert!(matches!(again.await, Err(Error::AlreadyThere { .. })));
+            assert_eq!(engine.find_url(&url.url_id).unwrap().target, target);
+            ids.push(url.url_id);
+        }
+        let version = reference("hello:1");
+        let none = engine.set_url(&OWNER, &version, Expected::Absent, None);
+        assert!(none.await.is_err());
+        ids
+    });
+    world.crash();
+    world.run(async {
+        let engine = world.engine();
+        let alias = engine.find_url(&ids[1]).unwrap();
+        assert_eq!(alias.target, reference("hello:live"));
+        let live = "live".parse().unwrap();
+        engine
+            .remove_alias(&owner(), &function("hello"), &live)
+            .await
+            .unwrap();
+        assert!(engine.find_url(&ids[1]).is_none());
+        let own = reference("hello");
+        let remove = || engine.set_url(&OWNER, &own, Expected::Present, None);
+        assert_eq!(remove().await.unwrap(), None);
+        assert!(matches!(remove().await, Err(Error::NotThere { .. })));
+        assert!(engine.find_url(&ids[0]).is_none());
+    });
+}

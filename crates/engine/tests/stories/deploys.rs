@@ -1,5 +1,6 @@
 //! What deployments change, and what they leave alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::port::{LogEvent, LogSink};
@@ -250,10 +251,10 @@ fn the_url_is_made_once() {
     world.crash();
     world.run(async {
         let found = world.engine().find_url(&id).unwrap();
-        assert_eq!(found.url.as_ref().unwrap().port, Some(4567));
+        assert_eq!(found.url.port, Some(4567));
         assert_eq!(
             world.engine().list(&function("hello").account, None),
-            [found]
+            [Arc::clone(&found.function)]
         );
         world.invoke("hello", "").await.unwrap();
     });

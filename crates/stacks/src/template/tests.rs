@@ -181,6 +181,7 @@ Resources:
                         },
                     ),
                     invoke_mode: ResponseStream,
+                    auth: Nobody,
                 },
             ),
             reserved_concurrency: Some(
@@ -286,7 +287,6 @@ Outputs:
             template.yaml:26: Fn asks for mips; it is built for and runs on x86_64, which this host is
             template.yaml:27: the layer arn:aws:lambda:eu-west-1:1:layer:x:1 of Fn is not in this template; it is left out
             template.yaml:28: LoggingConfig.LogGroup has no effect yet (Fn)
-            template.yaml:29: Fn gets no URL: AuthType AWS_IAM has no effect yet
             template.yaml:31: the event type HttpApi has no effect yet (Fn)
             template.yaml:32: the event type Schedule has no effect yet (Fn)
             template.yaml:35: Role of AWS::Serverless::Function has no effect yet (Fn2)

@@ -7,13 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::verb::FunctionView;
 use jiff::Timestamp;
-use model::{AliasName, FunctionRef, Qualifier, UrlConfig, VersionId};
+use model::{AliasName, FunctionRef, Qualifier, VersionId};
 use sha2::{Digest as _, Sha256};
 
 use super::shapes::choice::*;
 use super::shapes::*;
 use super::{integer, long};
-use crate::aws::Settings;
 use crate::aws::shape::Taken;
 
 /// The configuration as single functions show it. `target` is how the caller named it.
@@ -289,45 +288,10 @@ pub(super) fn counted_revision(name: &str, revision: u64) -> String {
     model::id::uuid_text(id)
 }
 
-fn cors(cors: &model::Cors) -> Cors {
-    let list = |items: &Vec<String>| (!items.is_empty()).then(|| items.clone());
-    Cors {
-        allow_credentials: cors.allow_credentials.then_some(true),
-        allow_headers: list(&cors.allow_headers),
-        allow_methods: list(&cors.allow_methods),
-        allow_origins: list(&cors.allow_origins),
-        expose_headers: list(&cors.expose_headers),
-        max_age: cors.max_age_s.map(integer),
-    }
-}
-
-pub(super) fn url(
-    function: &FunctionView,
-    url: &UrlConfig,
-    settings: &Settings,
-) -> FunctionUrlConfig {
-    let endpoint: http::Uri = settings.endpoint.parse().unwrap_or_default();
-    let host = endpoint.host().unwrap_or("127.0.0.1");
-    let function_url = match settings.port_of(url) {
-        Some(port) => format!("http://{host}:{port}/"),
-        None => format!(
-            "http://{}.lambda-url.{}.localhost:{}/",
-            url.url_id,
-            function.id.region,
-            endpoint.port_u16().unwrap_or(80)
-        ),
-    };
-    let changed = last_modified(function.changed_ms);
-    FunctionUrlConfig {
-        function_url: Some(function_url),
-        function_arn: Some(model::arn::function(&function.id)),
-        auth_type: Some(FunctionUrlAuthType::None),
-        cors: url.cors.as_ref().map(cors),
-        creation_time: Some(changed.clone()),
-        last_modified_time: Some(changed),
-        invoke_mode: Some(match url.invoke_mode {
-            model::InvokeMode::Buffered => InvokeMode::Buffered,
-            model::InvokeMode::ResponseStream => InvokeMode::ResponseStream,
-        }),
-    }
+/// `2026-01-31T12:00:00.000Z`, as function URLs have it.
+pub(super) fn iso_time(ms: u64) -> String {
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    format!("{:.3}", time.unwrap_or_default())
 }

@@ -144,20 +144,4 @@ impl Aws {
             aliases,
         })
     }
-
-    pub(super) fn list_function_urls(
-        &self,
-        ask: &Ask<'_>,
-        request: ListFunctionUrlConfigsRequest,
-    ) -> Result<ListFunctionUrlConfigsResponse, Refusal> {
-        let page = Page::of(request.max_items, request.marker.as_deref(), PAGE)?;
-        let function = self.found(ask, &ask.whole(&request.function_name)?)?;
-        let urls = function.url.iter();
-        let shown = urls.map(|url| configuration::url(&function, url, &self.settings));
-        let (function_url_configs, next_marker) = page.cut(shown.collect());
-        Ok(ListFunctionUrlConfigsResponse {
-            function_url_configs,
-            next_marker,
-        })
-    }
 }

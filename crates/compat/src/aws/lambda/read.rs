@@ -43,20 +43,6 @@ impl Aws {
         })
     }
 
-    pub(super) fn get_function_url(
-        &self,
-        ask: &Ask<'_>,
-        request: GetFunctionUrlConfigRequest,
-    ) -> Result<FunctionUrlConfig, Refusal> {
-        let target = ask.whole(&request.function_name)?;
-        let function = self.found(ask, &target)?;
-        let Some(url) = &function.url else {
-            let message = "The resource you requested does not exist.";
-            return Err(Refusal::new(kind::RESOURCE_NOT_FOUND, message));
-        };
-        Ok(configuration::url(&function, url, &self.settings))
-    }
-
     pub(super) fn get_concurrency(
         &self,
         ask: &Ask<'_>,

@@ -1,7 +1,7 @@
 //! How a function logs and how it answers at its URL.
 
 use engine::verb::UrlSettings;
-use model::{Cors, InvokeMode, LogFormat, LogLevel};
+use model::{Cors, InvokeMode, LogFormat, LogLevel, UrlAuth};
 
 use super::reader::Reader;
 use crate::error::Error;
@@ -79,14 +79,22 @@ impl Reader<'_, '_> {
             }
         }
         match auth.as_deref() {
-            Some("NONE") => plan.url = Some(UrlSettings { cors, invoke_mode }),
-            Some("AWS_IAM") => self.context.report.warn(
-                config.line,
-                format!(
-                    "{} gets no URL: AuthType AWS_IAM has no effect yet",
-                    self.resource.id
-                ),
-            ),
+            Some("NONE") => {
+                let auth = UrlAuth::Nobody;
+                plan.url = Some(UrlSettings {
+                    cors,
+                    invoke_mode,
+                    auth,
+                });
+            }
+            Some("AWS_IAM") => {
+                let auth = UrlAuth::Signed;
+                plan.url = Some(UrlSettings {
+                    cors,
+                    invoke_mode,
+                    auth,
+                });
+            }
             _ => return Err(self.error("FunctionUrlConfig", "AuthType must be NONE or AWS_IAM")),
         }
         Ok(())

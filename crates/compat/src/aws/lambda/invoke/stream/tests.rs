@@ -37,6 +37,7 @@ async fn exchange(behaviour: Behaviour, name: &str, headers: &[(&str, &str)]) ->
         account_concurrency: 1000,
         endpoint: "http://127.0.0.1:4566".into(),
         moved_urls: Arc::default(),
+        urls_open: None,
     };
     let door = Aws::new(fixture.engine.clone(), fixture.clock.clone(), settings);
     let path = format!("/2021-11-15/functions/{name}/response-streaming-invocations");

@@ -1,0 +1,54 @@
+# URLs of functions and aliases.
+ARN = 'arn:aws:lambda:us-east-1:000000000000:function:hello'
+PAGE = """
+def handler(event, context):
+    return {'statusCode': 201, 'body': context.function_version}
+"""
+create(files={'app.py': PAGE}, Publish=True)
+refused(404, 'ResourceNotFoundException', 'The resource you requested does not exist.',
+        client.get_function_url_config, FunctionName='hello')
+made = client.create_function_url_config(FunctionName='hello', AuthType='NONE',
+                                         Cors={'AllowOrigins': ['https://example.com'], 'MaxAge': 60})
+assert made['ResponseMetadata']['HTTPStatusCode'] == 201
+assert made['FunctionArn'] == ARN and made['AuthType'] == 'NONE', made
+assert made['Cors'] == {'AllowOrigins': ['https://example.com'], 'MaxAge': 60}, made
+answer = urllib.request.urlopen(made['FunctionUrl'])
+assert (answer.status, answer.read()) == (201, b'$LATEST')
+refused(409, 'ResourceConflictException', 'Failed to create function url config',
+        client.create_function_url_config, FunctionName='hello', AuthType='NONE')
+changed = client.update_function_url_config(FunctionName='hello', InvokeMode='RESPONSE_STREAM')
+assert (changed['InvokeMode'], changed['Cors']['MaxAge']) == ('RESPONSE_STREAM', 60), changed
+assert changed['FunctionUrl'] == made['FunctionUrl']
+client.create_alias(FunctionName='hello', Name='live', FunctionVersion='1')
+alias = client.create_function_url_config(FunctionName='hello', Qualifier='live', AuthType='NONE')
+assert alias['FunctionArn'] == f'{ARN}:live' and alias['FunctionUrl'] != made['FunctionUrl']
+host = alias['FunctionUrl'].split('/')[2]
+port = host.rpartition(':')[2]
+request = urllib.request.Request(f'http://127.0.0.1:{port}/', headers={'Host': host})
+answer = urllib.request.urlopen(request)
+assert (answer.status, answer.read()) == (201, b'1')
+listed = client.list_function_url_configs(FunctionName='hello')['FunctionUrlConfigs']
+assert [it['FunctionArn'] for it in listed] == [ARN, f'{ARN}:live'], listed
+client.delete_function_url_config(FunctionName='hello', Qualifier='live')
+client.delete_function_url_config(FunctionName='hello')
+refused(404, 'ResourceNotFoundException', 'The resource you requested does not exist.',
+        client.delete_function_url_config, FunctionName='hello')
+try:
+    urllib.request.urlopen(made['FunctionUrl'])
+    raise SystemExit('it answers still')
+except OSError:
+    pass
+# One that only signed callers may use.
+signed = client.create_function_url_config(FunctionName='hello', AuthType='AWS_IAM')
+try:
+    urllib.request.urlopen(signed['FunctionUrl'])
+    raise SystemExit('anybody is answered')
+except urllib.error.HTTPError as error:
+    assert error.code == 403 and json.loads(error.read()) == {'Message': 'Forbidden'}
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+request = AWSRequest(method='GET', url=signed['FunctionUrl'])
+SigV4Auth(boto3.Session().get_credentials(), 'lambda', 'us-east-1').add_auth(request)
+prepared = request.prepare()
+answer = urllib.request.urlopen(urllib.request.Request(prepared.url, headers=dict(prepared.headers)))
+assert (answer.status, answer.read()) == (201, b'$LATEST')
