@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use model::{Execution, InstanceId};
+use model::{Execution, InstanceId, limit};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
@@ -40,6 +40,8 @@ pub(crate) struct Live {
     pub(crate) charged_mb: AtomicU64,
     phase: AtomicU8,
     in_flight: AtomicU32,
+    /// When its start began, on the monotonic clock.
+    born: Duration,
     /// Whether it was started ahead and has not served yet.
     pub(crate) parked: AtomicBool,
     /// When it last became idle, in microseconds of the monotonic clock.
@@ -80,6 +82,7 @@ impl Live {
             charged_mb: AtomicU64::new(charged_mb),
             phase: AtomicU8::new(Phase::Starting as u8),
             in_flight: AtomicU32::new(0),
+            born: instances.clock.monotonic(),
             parked: AtomicBool::new(false),
             idle_since_us: AtomicU64::new(0),
             timer_us: AtomicU64::new(u64::MAX),
@@ -169,7 +172,8 @@ impl Live {
         let mut state = self.revision.pool.lock();
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
         state.left(now.saturating_sub(since), self.instances.hold_from);
-        if broken && self.phase() == Phase::Serving {
+        let old = now.saturating_sub(self.born) >= limit::INSTANCE_AGE_MAX;
+        if (broken || old) && self.phase() == Phase::Serving {
             self.set_phase(Phase::Draining);
         }
         let served = state.serve(self, now, |slot| Placed::Slot {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use model::principal::{Action, may};
-use model::{Execution, InvocationId, MeterRecord, Principal, StartKind, VersionId, limit, policy};
+use model::{Execution, InvocationId, MeterRecord, StartKind, VersionId, limit, policy};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -190,7 +190,7 @@ pub(crate) fn authorize<'a>(
 
 /// Whether the policy of what is asked for lets another account's callers invoke it.
 fn is_let_in(entry: &Entry, request: &Invoke) -> bool {
-    let Principal::Account(account) = &request.principal else {
+    let Some(account) = request.principal.account() else {
         return false;
     };
     let key = qualifier_key(&request.target.qualifier);

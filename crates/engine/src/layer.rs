@@ -245,10 +245,7 @@ impl Shared {
     ) -> Result<Arc<LayerView>, Error> {
         let layers = self.layers.load();
         let (view, _) = layers.version(id)?;
-        let account = match who {
-            Principal::Account(account) => account,
-            _ => &id.layer.account,
-        };
+        let account = who.account().unwrap_or(&id.layer.account);
         let shared = view.policy.as_ref().is_some_and(|policy| {
             let mut texts = policy.statements.iter();
             texts.any(|it| model::policy::allows(&it.text, account, "lambda:GetLayerVersion"))

@@ -15,6 +15,7 @@ mod idle;
 mod instance;
 mod instances;
 mod invoke;
+pub mod keys;
 mod layer;
 mod log;
 mod meter;
@@ -91,6 +92,7 @@ struct Shared {
     runtime: Arc<dyn port::Runtime>,
     catalog: ArcSwap<catalog::Catalog>,
     layers: ArcSwap<layer::Layers>,
+    keys: keys::Keys,
     generation: watch::Sender<u64>,
     /// Held by whoever changes the catalog, so that changes are seen in the order they are kept.
     writing: tokio::sync::Mutex<()>,
@@ -122,8 +124,10 @@ impl Engine {
     ) -> Result<Self, Error> {
         let catalog = catalog::Catalog::load(&*store, config.account_concurrency).await?;
         let layers = layer::Layers::load(&*store).await?;
+        let keys = keys::Keys::open(Arc::clone(&store), Arc::clone(&clock)).await?;
         let shared = Arc::new(Shared {
             layers: ArcSwap::from_pointee(layers),
+            keys,
             events: event::Events::new(&catalog.wake),
             catalog: ArcSwap::from_pointee(catalog),
             generation: watch::Sender::new(0),
@@ -499,6 +503,11 @@ impl Engine {
     ) -> HashMap<FunctionId, Vec<InstanceView>> {
         let of = |function: &FunctionId| function.account == *account;
         self.shared.instances.by_function(of)
+    }
+
+    /// Access keys and temporary credentials.
+    pub fn keys(&self) -> &keys::Keys {
+        &self.shared.keys
     }
 
     /// The logs of functions; see [`Engine::log_key`].

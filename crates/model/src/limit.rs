@@ -29,6 +29,15 @@ pub const ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
 pub const LAYERS_MAX: usize = 5;
 /// Tags of a function (AWS quota).
 pub const TAGS_MAX: usize = 50;
+/// Access keys of an account (ours; AWS has two for each of its users).
+pub const ACCESS_KEYS_MAX: usize = 100;
+/// Characters of an access key's label (ours).
+pub const LABEL_CHARS_MAX: usize = 100;
+/// How long the credentials of an instance last (ours; AWS's last as long at most).
+pub const INSTANCE_CREDENTIALS: Duration = Duration::from_secs(12 * 3600);
+/// Age from which an instance takes no further request (ours): the longest invocation must end
+/// before its credentials do.
+pub const INSTANCE_AGE_MAX: Duration = Duration::from_secs(11 * 3600);
 /// Policy of a function, in bytes: 20 KB (AWS quota).
 pub const POLICY_BYTES_MAX: usize = 20 * 1024;
 /// Code and layers unpacked, in bytes (AWS quota).

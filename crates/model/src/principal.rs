@@ -1,16 +1,35 @@
 //! Who is asking, and whether they may.
 
-use crate::id::{AccountId, FunctionId};
+use crate::id::{AccountId, FunctionId, InstanceId};
 
 /// The authenticated caller of a verb.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// The owner of an account, or a key of theirs.
     Account(AccountId),
+    /// An instance of a function, by credentials of its own; may do what its account may, but not
+    /// have the platform itself controlled.
+    Instance {
+        /// Which function, and so which account.
+        function: FunctionId,
+        /// Which of its instances.
+        instance: InstanceId,
+    },
     /// Whoever calls a public function URL; may invoke that function and nothing else.
     Public,
     /// The platform itself, delivering an accepted event.
     Platform,
+}
+
+impl Principal {
+    /// The account on whose behalf it asks, where there is one.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Instance { function, .. } => Some(&function.account),
+            Self::Public | Self::Platform => None,
+        }
+    }
 }
 
 /// What a principal wants to do with a function.
@@ -29,9 +48,15 @@ pub enum Action {
 pub fn may_use(principal: &Principal, owner: &AccountId) -> bool {
     match principal {
         Principal::Platform => true,
-        Principal::Account(account) => account == owner,
+        Principal::Account(_) | Principal::Instance { .. } => principal.account() == Some(owner),
         Principal::Public => false,
     }
+}
+
+/// Whether the principal may use the platform's own control API. What runs in an instance is code
+/// that nobody vouches for: it calls as on Lambda, and no more.
+pub fn may_control(principal: &Principal) -> bool {
+    matches!(principal, Principal::Account(_) | Principal::Platform)
 }
 
 /// Whether the principal may do this to the function. `public_url` tells that the request came
@@ -39,7 +64,38 @@ pub fn may_use(principal: &Principal, owner: &AccountId) -> bool {
 pub fn may(principal: &Principal, action: Action, function: &FunctionId, public_url: bool) -> bool {
     match principal {
         Principal::Platform => true,
-        Principal::Account(account) => *account == function.account,
+        Principal::Account(_) | Principal::Instance { .. } => {
+            principal.account() == Some(&function.account)
+        }
         Principal::Public => action == Action::Invoke && public_url,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(account: &str) -> FunctionId {
+        FunctionId {
+            account: account.parse().unwrap(),
+            region: "us-east-1".parse().unwrap(),
+            name: "hello".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_instance_may_what_its_account_may_but_control() {
+        let (own, other) = (function("000000000000"), function("111111111111"));
+        let instance = Principal::Instance {
+            function: own.clone(),
+            instance: InstanceId::from_random([1; 16]),
+        };
+        for action in [Action::Invoke, Action::Read, Action::Write] {
+            assert!(may(&instance, action, &own, false));
+            assert!(!may(&instance, action, &other, false));
+        }
+        assert!(may_use(&instance, &own.account) && !may_use(&instance, &other.account));
+        assert!(!may_control(&instance) && !may_control(&Principal::Public));
+        assert!(may_control(&Principal::Account(own.account)));
     }
 }
