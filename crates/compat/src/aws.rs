@@ -1,10 +1,12 @@
 //! AWS's control APIs: which service a request is for, and who sends it.
 
+mod access;
 mod credential;
 mod lambda;
 mod logs;
 mod query;
 mod shape;
+mod sigv4;
 mod sts;
 mod text;
 mod unserved;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use engine::Engine;
+use engine::keys::Identity;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use model::{AccountId, InvocationId, Region, UrlConfig};
@@ -21,11 +25,15 @@ use store::Clock;
 use tokio::sync::watch;
 
 use crate::Body;
+pub use access::{Access, Denial, Known};
 use credential::Credential;
+use sigv4::Protocol;
 
 /// What requests are read against.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What is asked of callers.
+    pub access: Access,
     /// Account of callers whose access key is not twelve digits.
     pub account: AccountId,
     /// Region of requests whose signature names none.
@@ -67,6 +75,8 @@ pub struct Aws {
 #[derive(Debug, Clone)]
 struct Caller {
     account: AccountId,
+    /// Who it is in the account.
+    identity: Identity,
     region: Region,
     /// The request's id, which is the invocation's where it invokes.
     request_id: InvocationId,
@@ -88,7 +98,12 @@ impl Aws {
 
     /// Whether a request looks like one of AWS's: signed, targeted, or at a path of theirs.
     pub fn claims(&self, request: &Parts) -> bool {
+        let scheme = request
+            .headers
+            .get(AUTHORIZATION)
+            .map(HeaderValue::as_bytes);
         Credential::of(request).is_some()
+            || scheme.is_some_and(|scheme| scheme.starts_with(b"AWS"))
             || request.headers.contains_key("x-amz-target")
             || request.headers.contains_key("x-amz-date")
             || lambda::is_path(request.uri.path())
@@ -97,37 +112,46 @@ impl Aws {
 
     /// Answers one request. Whoever calls this has checked Host and Origin.
     pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let request_id = InvocationId::from_random(self.clock.random_id());
+        let mut response = self.answer(request, &request_id).await;
+        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
+    }
+
+    async fn answer(&self, request: Request<Body>, request_id: &InvocationId) -> Response<Body> {
         let (parts, body) = request.into_parts();
         if lambda::code::is_path(parts.uri.path()) {
             return self.send_code(&parts).await;
         }
         let credential = Credential::of(&parts);
         let service = match &credential {
-            Some(credential) => credential.service.clone(),
-            None if lambda::is_path(parts.uri.path()) => "lambda".to_owned(),
-            None => String::new(),
+            Some(credential) => credential.service.as_str(),
+            None if lambda::is_path(parts.uri.path()) => "lambda",
+            None => "",
         };
-        let caller = self.caller(credential.as_ref());
-        let mut response = match (&credential, service.as_str()) {
-            (None, _) => unserved::unsigned(&parts, caller.request_id.as_str()),
-            (Some(_), "lambda") => self.lambda(&caller, &parts, body).await,
-            (Some(_), "logs") => self.logs(&caller, &parts, body).await,
-            (Some(_), "sts") => self.sts(&caller, &parts, body).await,
-            (Some(_), service) => unserved::service(service, &parts, caller.request_id.as_str()),
-        };
-        if let Ok(id) = HeaderValue::from_str(caller.request_id.as_str()) {
-            response.headers_mut().insert(REQUEST_ID, id);
+        if credential.is_none() && self.settings.access == Access::Anybody {
+            return unserved::unsigned(&parts, request_id.as_str());
         }
-        response
-    }
-
-    fn caller(&self, credential: Option<&Credential>) -> Caller {
-        let account = credential.and_then(|credential| credential.access_key.parse().ok());
-        let region = credential.and_then(|credential| credential.region.parse().ok());
-        Caller {
-            account: account.unwrap_or_else(|| self.settings.account.clone()),
-            region: region.unwrap_or_else(|| self.settings.region.clone()),
-            request_id: InvocationId::from_random(self.clock.random_id()),
+        // What is wrong is told to the client that it seems to be; nothing else comes of this.
+        let protocol = Protocol::of(service, &parts);
+        let known = match self.admit(parts, body).await {
+            Ok(known) => known,
+            Err(problem) => return problem.response(protocol, request_id.as_str()),
+        };
+        let caller = Caller {
+            account: known.identity.account.clone(),
+            identity: known.identity,
+            region: (known.region.parse()).unwrap_or_else(|_| self.settings.region.clone()),
+            request_id: request_id.clone(),
+        };
+        let (parts, body) = known.request.into_parts();
+        match known.service.as_str() {
+            "lambda" => self.lambda(&caller, &parts, body).await,
+            "logs" => self.logs(&caller, &parts, body).await,
+            "sts" => self.sts(&caller, &parts, body).await,
+            service => unserved::service(service, &parts, request_id.as_str()),
         }
     }
 }

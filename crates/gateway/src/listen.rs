@@ -65,8 +65,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             headers_max: 100,
             head_bytes_max: 16 * 1024,
-            // Lambda's largest request: a package sent inside CreateFunction (AWS quota).
-            body_bytes_max: 70_167_211,
+            body_bytes_max: model::limit::REQUEST_WITH_CODE_BYTES_MAX as u64,
             // Half of the connections: slow bodies leave the others to whoever sends none.
             bodies_max: 5_000,
             // Some eighty of the largest events that a function takes.

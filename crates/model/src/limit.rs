@@ -17,6 +17,8 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(900);
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request payload of a synchronous invocation, in bytes: 6 MiB (AWS quota).
 pub const REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Largest request of all, in bytes: a package sent inside CreateFunction (AWS quota).
+pub const REQUEST_WITH_CODE_BYTES_MAX: usize = 70_167_211;
 /// Largest response payload, in bytes: 6 MiB + 100 (AWS quota, as its error message states it).
 pub const RESPONSE_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
 /// Largest streamed response, in bytes: 200 MB (AWS quota).

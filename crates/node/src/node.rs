@@ -453,6 +453,7 @@ fn front(
         moved_urls: Arc::clone(&moved_urls),
     };
     let aws = compat::aws::Settings {
+        access: compat::aws::Access::Anybody,
         account: config.account.clone(),
         region: config.region.clone(),
         network: model::Network::Outside,

@@ -7,7 +7,7 @@ use http::request::Parts;
 use super::text;
 
 /// What a signature says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Credential {
     pub(super) access_key: String,
     pub(super) region: String,

@@ -16,6 +16,7 @@ const SCOPE: &str = "20260101/us-east-1/lambda/aws4_request, SignedHeaders=host,
 
 fn door(fixture: &Fixture) -> Aws {
     let settings = Settings {
+        access: Access::Anybody,
         account: "000000000000".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
         network: model::Network::Outside,

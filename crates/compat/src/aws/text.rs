@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Resolves `%XX` and, in queries and forms, `+`; what is no escape stays as it is.
-fn unescape(text: &str, plus_is_space: bool) -> String {
+pub(super) fn unescape_bytes(text: &str, plus_is_space: bool) -> Vec<u8> {
     let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -21,7 +21,11 @@ fn unescape(text: &str, plus_is_space: bool) -> String {
             other => plain.push(other),
         }
     }
-    String::from_utf8_lossy(&plain).into_owned()
+    plain
+}
+
+fn unescape(text: &str, plus_is_space: bool) -> String {
+    String::from_utf8_lossy(&unescape_bytes(text, plus_is_space)).into_owned()
 }
 
 /// A segment of a path, its escapes resolved.

@@ -63,7 +63,7 @@ pub(super) fn service(service: &str, request: &Parts, request_id: &str) -> Respo
     )
 }
 
-fn is_form(request: &Parts) -> bool {
+pub(super) fn is_form(request: &Parts) -> bool {
     let kind = request
         .headers
         .get(header::CONTENT_TYPE)

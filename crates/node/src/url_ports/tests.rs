@@ -21,6 +21,7 @@ fn ports_after(main: u16, fixture: &Fixture, stop: &Stop) -> UrlPorts {
         SocketAddr::from(([127, 0, 0, 1], main)),
         server,
         Default::default(),
+        tokio::sync::watch::Sender::new(0),
         stop.stopping(),
     )
 }

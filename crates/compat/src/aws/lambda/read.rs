@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Refusal, kind};
+use super::error::Refusal;
 use super::shapes::*;
 use super::{Ask, configuration, integer, long};
 use crate::aws::Aws;

@@ -17,7 +17,7 @@ const NAME_PATTERN: &str = "Member must satisfy regular expression pattern: \
 
 impl Ask<'_> {
     pub(super) fn principal(&self) -> Principal {
-        Principal::Account(self.caller.account.clone())
+        self.caller.identity.principal()
     }
 
     /// The function that a name in the path names, with the qualifier of that or of the query.

@@ -31,6 +31,7 @@ async fn exchange(behaviour: Behaviour, name: &str, headers: &[(&str, &str)]) ->
     let fixture = Fixture::new(behaviour).await;
     fixture.deploy(fixture.deployment()).await;
     let settings = Settings {
+        access: crate::aws::Access::Anybody,
         network: model::Network::Outside,
         account: "000000000000".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
