@@ -141,7 +141,9 @@ pub struct Credentials {
 pub struct Identity {
     /// The account.
     pub account: AccountId,
-    /// Who in it.
+    /// The access key that it began with, if with one: what is given to them ends with it.
+    pub key: Option<String>,
+    /// Who in the account.
     pub who: Who,
 }
 
@@ -173,6 +175,7 @@ impl Identity {
     pub fn owner(account: AccountId) -> Self {
         Self {
             account,
+            key: None,
             who: Who::Owner,
         }
     }
@@ -180,7 +183,12 @@ impl Identity {
     /// What verbs are asked as.
     pub fn principal(&self) -> Principal {
         match &self.who {
-            Who::Owner | Who::Role { .. } => Principal::Account(self.account.clone()),
+            Who::Owner => Principal::Account(self.account.clone()),
+            Who::Role { role, session } => Principal::Role {
+                account: self.account.clone(),
+                role: role.clone(),
+                session: session.clone(),
+            },
             Who::Instance {
                 function, instance, ..
             } => Principal::Instance {
@@ -310,15 +318,14 @@ impl Keys {
         Ok(())
     }
 
-    /// Credentials that end after a while. `by` is the access key that asks for them: they end
-    /// with it.
-    pub fn issue(&self, identity: &Identity, by: Option<&str>, lasts: Duration) -> Credentials {
+    /// Credentials that end after a while, and before that with the access key that they began
+    /// with.
+    pub fn issue(&self, identity: &Identity, lasts: Duration) -> Credentials {
         let lasts_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = self.shared.clock.now_ms().saturating_add(lasts_ms);
         let known = self.shared.known.load();
-        let by = by.filter(|id| known.keys.contains_key(*id));
         let nonce = self.shared.clock.random_id();
-        let claims = Claims::new(identity, by, known.seal.epoch, expires_ms, nonce);
+        let claims = Claims::new(identity, known.seal.epoch, expires_ms, nonce);
         let token = claims.sealed(known.seal.secret.as_bytes());
         Credentials {
             access_key: session::access_key(known.seal.secret.as_bytes(), &token),
@@ -338,7 +345,10 @@ impl Keys {
         let known = self.shared.known.load();
         let Some(token) = token else {
             let key = known.keys.get(access_key).ok_or(Refused::UnknownKey)?;
-            let identity = Identity::owner(key.account.clone());
+            let identity = Identity {
+                key: Some(key.id.clone()),
+                ..Identity::owner(key.account.clone())
+            };
             return Ok((identity, Secret(key.secret.clone())));
         };
         let identity = self.session(token)?;

@@ -7,6 +7,16 @@ use crate::id::{AccountId, FunctionId, InstanceId};
 pub enum Principal {
     /// The owner of an account, or a key of theirs.
     Account(AccountId),
+    /// Somebody in a role of an account; may do what the account may, but not have the platform
+    /// itself controlled.
+    Role {
+        /// The account.
+        account: AccountId,
+        /// The role's name.
+        role: String,
+        /// What they call the session.
+        session: String,
+    },
     /// An instance of a function, by credentials of its own; may do what its account may, but not
     /// have the platform itself controlled.
     Instance {
@@ -25,7 +35,7 @@ impl Principal {
     /// The account on whose behalf it asks, where there is one.
     pub fn account(&self) -> Option<&AccountId> {
         match self {
-            Self::Account(account) => Some(account),
+            Self::Account(account) | Self::Role { account, .. } => Some(account),
             Self::Instance { function, .. } => Some(&function.account),
             Self::Public | Self::Platform => None,
         }
@@ -48,13 +58,15 @@ pub enum Action {
 pub fn may_use(principal: &Principal, owner: &AccountId) -> bool {
     match principal {
         Principal::Platform => true,
-        Principal::Account(_) | Principal::Instance { .. } => principal.account() == Some(owner),
         Principal::Public => false,
+        Principal::Account(_) | Principal::Role { .. } | Principal::Instance { .. } => {
+            principal.account() == Some(owner)
+        }
     }
 }
 
 /// Whether the principal may use the platform's own control API. What runs in an instance is code
-/// that nobody vouches for: it calls as on Lambda, and no more.
+/// that nobody vouches for: it calls as on Lambda, and no more, also in a role that it took on.
 pub fn may_control(principal: &Principal) -> bool {
     matches!(principal, Principal::Account(_) | Principal::Platform)
 }
@@ -64,7 +76,7 @@ pub fn may_control(principal: &Principal) -> bool {
 pub fn may(principal: &Principal, action: Action, function: &FunctionId, public_url: bool) -> bool {
     match principal {
         Principal::Platform => true,
-        Principal::Account(_) | Principal::Instance { .. } => {
+        Principal::Account(_) | Principal::Role { .. } | Principal::Instance { .. } => {
             principal.account() == Some(&function.account)
         }
         Principal::Public => action == Action::Invoke && public_url,
@@ -95,7 +107,15 @@ mod tests {
             assert!(!may(&instance, action, &other, false));
         }
         assert!(may_use(&instance, &own.account) && !may_use(&instance, &other.account));
-        assert!(!may_control(&instance) && !may_control(&Principal::Public));
+        let role = Principal::Role {
+            account: own.account.clone(),
+            role: "r".to_owned(),
+            session: "s".to_owned(),
+        };
+        assert!(may(&role, Action::Write, &own, false) && !may(&role, Action::Read, &other, false));
+        for nobody in [&instance, &role, &Principal::Public] {
+            assert!(!may_control(nobody), "{nobody:?}");
+        }
         assert!(may_control(&Principal::Account(own.account)));
     }
 }

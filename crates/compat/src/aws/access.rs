@@ -27,8 +27,6 @@ pub enum Access {
 pub struct Known {
     /// Who sent it.
     pub identity: Identity,
-    /// By which access key.
-    pub access_key: String,
     /// For which service.
     pub service: String,
     /// For which region; may be none of ours.
@@ -97,7 +95,6 @@ impl Aws {
         });
         Known {
             identity,
-            access_key,
             service,
             region,
             request: Request::from_parts(parts, body),
@@ -154,7 +151,6 @@ impl Aws {
         }
         Ok(Known {
             identity,
-            access_key: signature.access_key.clone(),
             service: signature.service.clone(),
             region: signature.region.clone(),
             request: Request::from_parts(parts, body),

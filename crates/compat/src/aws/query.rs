@@ -45,7 +45,7 @@ impl QueryError {
 }
 
 /// Errors that every service of the protocol has.
-const VALIDATION: Kind = Kind::new("ValidationError", 400, "Message", false);
+pub(super) const VALIDATION: Kind = Kind::new("ValidationError", 400, "Message", false);
 const MALFORMED_INPUT: Kind = Kind::new("MalformedInput", 400, "Message", false);
 const MISSING_ACTION: Kind = Kind::new("MissingAction", 400, "Message", false);
 const INTERNAL_FAILURE: Kind = Kind::new("InternalFailure", 500, "Message", false);

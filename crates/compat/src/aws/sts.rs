@@ -1,56 +1,225 @@
-//! STS: who the caller is.
+//! STS: who the caller is, and credentials that end by themselves.
 
+mod role;
 #[rustfmt::skip]
 mod shapes;
 
+use std::time::Duration;
+
+use engine::keys::{Identity, Who};
 use http::Response;
 use http::request::Parts;
+use sha2::{Digest as _, Sha256};
 
-use super::query::{Query, QueryError, answered};
-use super::shape::Kind;
-use super::{Aws, Caller};
+use super::query::{Query, QueryError, VALIDATION, answered};
+use super::shape::{Date, Kind};
+use super::{Access, Aws, Caller};
 use crate::Body;
+use role::Role;
 use shapes::operation::{Name, OPERATIONS};
-use shapes::{GetCallerIdentityRequest, GetCallerIdentityResponse};
+use shapes::*;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 const INVALID_ACTION: Kind = Kind::new("InvalidAction", 400, "Message", false);
+const ACCESS_DENIED: Kind = Kind::new("AccessDenied", 403, "Message", false);
 const UNSERVED: Kind = Kind::new("NotImplemented", 501, "Message", false);
+
+/// Longest session in a role, in seconds (AWS quota).
+const ROLE_LASTS_S_MAX: u64 = 43_200;
+/// Longest session in a role that somebody takes on who is in one, in seconds (AWS quota).
+const CHAINED_LASTS_S_MAX: u64 = 3_600;
+/// Longest session of an owner, in seconds (AWS quota, of its users).
+const OWN_LASTS_S_MAX: u64 = 129_600;
 
 impl Aws {
     pub(super) async fn sts(&self, caller: &Caller, request: &Parts, body: Body) -> Response<Body> {
         let answer = async {
             let query = Query::of(request, body).await?;
-            act(caller, &query)
+            self.act(caller, &query)
         };
         answer.await.unwrap_or_else(|error| error.response(caller))
     }
-}
 
-fn act(caller: &Caller, query: &Query) -> Result<Response<Body>, QueryError> {
-    let action = query.action()?;
-    let Some(operation) = OPERATIONS.iter().find(|known| known.name == action) else {
-        let message = format!("Could not find operation {action} for version 2011-06-15");
-        return Err(QueryError::new(INVALID_ACTION, message));
-    };
-    match operation.is {
-        Name::GetCallerIdentity => {
-            let answer = caller_identity(caller, &query.read()?);
-            answered(action, NAMESPACE, caller, &answer)
+    fn act(&self, caller: &Caller, query: &Query) -> Result<Response<Body>, QueryError> {
+        let action = query.action()?;
+        let Some(operation) = OPERATIONS.iter().find(|known| known.name == action) else {
+            let message = format!("Could not find operation {action} for version 2011-06-15");
+            return Err(QueryError::new(INVALID_ACTION, message));
+        };
+        match operation.is {
+            Name::GetCallerIdentity => {
+                let GetCallerIdentityRequest {} = query.read()?;
+                answered(
+                    action,
+                    NAMESPACE,
+                    caller,
+                    &caller_identity(&caller.identity),
+                )
+            }
+            Name::AssumeRole => {
+                let assumed = self.assume_role(caller, &query.read()?)?;
+                answered(action, NAMESPACE, caller, &assumed)
+            }
+            Name::GetSessionToken => {
+                let session = self.get_session_token(caller, &query.read()?)?;
+                answered(action, NAMESPACE, caller, &session)
+            }
+            _ => {
+                let message = format!("the operation {action} of STS is not served here yet");
+                Err(QueryError::new(UNSERVED, message))
+            }
         }
-        _ => {
-            let message = format!("the operation {action} of STS is not served here yet");
-            Err(QueryError::new(UNSERVED, message))
+    }
+
+    fn assume_role(
+        &self,
+        caller: &Caller,
+        request: &AssumeRoleRequest,
+    ) -> Result<AssumeRoleResponse, QueryError> {
+        let role = Role::read(&request.role_arn)?;
+        let lasts_s = lasts_s(
+            request.duration_seconds,
+            CHAINED_LASTS_S_MAX,
+            ROLE_LASTS_S_MAX,
+        )?;
+        let chained = !matches!(caller.identity.who, Who::Owner);
+        if chained && lasts_s > CHAINED_LASTS_S_MAX {
+            return Err(QueryError::new(
+                VALIDATION,
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed \
+                 by role chaining.",
+            ));
+        }
+        let anybody = self.settings.access == Access::Anybody;
+        if !anybody && role.account != caller.account {
+            let (own, other) = (arn(&caller.identity), &role.arn);
+            return Err(denied(format!(
+                "User: {own} is not authorized to perform: sts:AssumeRole on resource: {other}"
+            )));
+        }
+        let policies = request.policy.is_some()
+            || request
+                .policy_arns
+                .as_ref()
+                .is_some_and(|all| !all.is_empty());
+        if !anybody && policies {
+            return Err(denied(
+                "session policies have no effect here yet: without one the session may do what \
+                 its account may",
+            ));
+        }
+        let identity = Identity {
+            account: role.account,
+            key: caller.identity.key.clone(),
+            who: Who::Role {
+                role: role.name,
+                session: request.role_session_name.clone(),
+            },
+        };
+        Ok(AssumeRoleResponse {
+            credentials: Some(self.credentials(&identity, lasts_s)),
+            assumed_role_user: Some(AssumedRoleUser {
+                assumed_role_id: Some(user_id(&identity)),
+                arn: Some(arn(&identity)),
+            }),
+            ..AssumeRoleResponse::default()
+        })
+    }
+
+    fn get_session_token(
+        &self,
+        caller: &Caller,
+        request: &GetSessionTokenRequest,
+    ) -> Result<GetSessionTokenResponse, QueryError> {
+        if caller.identity.who != Who::Owner {
+            return Err(denied(
+                "Cannot call GetSessionToken with session credentials",
+            ));
+        }
+        let lasts_s = lasts_s(request.duration_seconds, ROLE_LASTS_S_MAX, OWN_LASTS_S_MAX)?;
+        Ok(GetSessionTokenResponse {
+            credentials: Some(self.credentials(&caller.identity, lasts_s)),
+            ..GetSessionTokenResponse::default()
+        })
+    }
+
+    fn credentials(&self, identity: &Identity, lasts_s: u64) -> Credentials {
+        let given = self
+            .engine
+            .keys()
+            .issue(identity, Duration::from_secs(lasts_s));
+        Credentials {
+            access_key_id: Some(given.access_key),
+            secret_access_key: Some(given.secret.reveal().to_owned()),
+            session_token: Some(given.token),
+            expiration: Some(Date {
+                ms: i64::try_from(given.expires_ms).unwrap_or(i64::MAX),
+            }),
         }
     }
 }
 
-fn caller_identity(caller: &Caller, _: &GetCallerIdentityRequest) -> GetCallerIdentityResponse {
-    let account = &caller.account;
+fn denied(message: impl Into<String>) -> QueryError {
+    QueryError::new(ACCESS_DENIED, message)
+}
+
+/// How long a session is to last, in seconds; the service model's own bounds hold already.
+fn lasts_s(given: Option<i32>, default: u64, max: u64) -> Result<u64, QueryError> {
+    match given.map(|given| u64::try_from(given).unwrap_or_default()) {
+        None => Ok(default),
+        Some(seconds) if seconds <= max => Ok(seconds),
+        Some(seconds) => Err(QueryError::new(
+            VALIDATION,
+            format!(
+                "1 validation error detected: Value '{seconds}' at 'durationSeconds' failed to \
+                 satisfy constraint: Member must have value less than or equal to {max}"
+            ),
+        )),
+    }
+}
+
+fn caller_identity(identity: &Identity) -> GetCallerIdentityResponse {
     GetCallerIdentityResponse {
-        user_id: Some(account.to_string()),
-        account: Some(account.to_string()),
-        arn: Some(format!("arn:aws:iam::{account}:root")),
+        user_id: Some(user_id(identity)),
+        account: Some(identity.account.to_string()),
+        arn: Some(arn(identity)),
     }
 }
+
+fn arn(identity: &Identity) -> String {
+    let account = &identity.account;
+    match &identity.who {
+        Who::Owner => format!("arn:aws:iam::{account}:root"),
+        Who::Role { role, session } => {
+            format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
+        }
+        Who::Instance { role, function, .. } => {
+            let session = &function.name;
+            format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
+        }
+    }
+}
+
+fn user_id(identity: &Identity) -> String {
+    let of_role = |role: &str, session: &str| {
+        format!("{}:{session}", role_id(identity.account.as_str(), role))
+    };
+    match &identity.who {
+        Who::Owner => identity.account.to_string(),
+        Who::Role { role, session } => of_role(role, session),
+        Who::Instance { role, function, .. } => of_role(role, function.name.as_str()),
+    }
+}
+
+/// The id of a role: `AROA` and seventeen more, always the same for the same role.
+fn role_id(account: &str, role: &str) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let digest = Sha256::digest(format!("{account}/{role}"));
+    let letters = digest.iter().take(17);
+    let letters = letters.map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
+    "AROA".chars().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,13 +60,7 @@ enum WhoClaim {
 }
 
 impl Claims {
-    pub(super) fn new(
-        identity: &Identity,
-        by: Option<&str>,
-        epoch: u64,
-        until_ms: u64,
-        nonce: [u8; 16],
-    ) -> Self {
+    pub(super) fn new(identity: &Identity, epoch: u64, until_ms: u64, nonce: [u8; 16]) -> Self {
         let who = match &identity.who {
             Who::Owner => WhoClaim::Owner,
             Who::Role { role, session } => WhoClaim::Role {
@@ -88,7 +82,7 @@ impl Claims {
             version: VERSION,
             epoch,
             until_ms,
-            by: by.map(str::to_owned),
+            by: identity.key.clone(),
             account: identity.account.clone(),
             who,
             nonce: URL_SAFE_NO_PAD.encode(nonce),
@@ -138,7 +132,8 @@ impl Claims {
                 instance,
             },
         };
-        Identity { account, who }
+        let key = self.by;
+        Identity { account, key, who }
     }
 }
 

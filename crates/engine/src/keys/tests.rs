@@ -71,6 +71,7 @@ fn instance() -> Identity {
     };
     Identity {
         account: function.account.clone(),
+        key: None,
         who: Who::Instance {
             role: "hello-role".into(),
             function,
@@ -95,7 +96,8 @@ async fn a_key_is_found_after_a_restart_and_gone_once_removed() {
     assert_eq!(keys.list(&own), std::slice::from_ref(&key));
     assert_eq!(keys.list_all().len(), 2);
     let found = keys.find(&key.id, None).unwrap();
-    assert_eq!(found, (Identity::owner(own.clone()), secret));
+    assert_eq!(found.0.principal(), Principal::Account(own.clone()));
+    assert_eq!((found.0.key, found.1), (Some(key.id.clone()), secret));
     assert!(keys.remove(&other, &key.id).await.is_err(), "not theirs");
     keys.remove(&own, &key.id).await.unwrap();
     assert_eq!(keys.find(&key.id, None), Err(Refused::UnknownKey));
@@ -119,7 +121,7 @@ async fn an_account_has_so_many_keys_and_no_more() {
 #[tokio::test]
 async fn sessions_need_no_record_and_end_by_themselves() {
     let world = World::new();
-    let given = world.keys().await.issue(&instance(), None, HOUR);
+    let given = world.keys().await.issue(&instance(), HOUR);
     // Another node over the same store.
     let keys = world.keys().await;
     let (found, secret) = keys.find(&given.access_key, Some(&given.token)).unwrap();
@@ -142,7 +144,7 @@ async fn sessions_need_no_record_and_end_by_themselves() {
 async fn no_change_to_a_token_goes_unnoticed() {
     let world = World::new();
     let keys = world.keys().await;
-    let token = keys.issue(&instance(), None, HOUR).token;
+    let token = keys.issue(&instance(), HOUR).token;
     for at in 0..token.len() {
         let mut changed = token.clone().into_bytes();
         changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
@@ -159,19 +161,20 @@ async fn sessions_end_with_their_key_and_all_at_once() {
     let world = World::new();
     let (keys, own) = (world.keys().await, account("000000000000"));
     let (key, _) = keys.create(&own, "").await.unwrap();
-    let role = Identity {
+    let role = |key: Option<&String>| Identity {
         account: own.clone(),
+        key: key.cloned(),
         who: Who::Role {
             role: "r".into(),
             session: "s".into(),
         },
     };
-    let by_key = keys.issue(&role, Some(&key.id), HOUR).token;
-    let by_nobody = keys.issue(&role, Some("test"), HOUR).token;
-    assert_eq!(keys.session(&by_key), Ok(role.clone()));
+    let by_key = keys.issue(&role(Some(&key.id)), HOUR).token;
+    let by_nobody = keys.issue(&role(None), HOUR).token;
+    assert_eq!(keys.session(&by_key), Ok(role(Some(&key.id))));
     keys.remove(&own, &key.id).await.unwrap();
     assert_eq!(keys.session(&by_key), Err(Refused::InvalidToken));
-    assert_eq!(keys.session(&by_nobody), Ok(role));
+    assert_eq!(keys.session(&by_nobody), Ok(role(None)));
     keys.end_sessions().await.unwrap();
     assert_eq!(keys.session(&by_nobody), Err(Refused::InvalidToken));
     let again = world.keys().await.session(&by_nobody);
@@ -205,7 +208,7 @@ async fn the_stored_forms_stay() {
     "#]],
     )
     .await;
-    let token = keys.issue(&instance(), None, HOUR).token;
+    let token = keys.issue(&instance(), HOUR).token;
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token);
     let claims = String::from_utf8(bytes.unwrap().split_off(32)).unwrap();
     expect![[r#"{"v":1,"e":0,"t":3600000,"a":"000000000000","w":"instance","role":"hello-role","region":"us-east-1","function":"hello","instance":"07070707070707070707070707070707","n":"AAAAAAAAAAMICQoLDA0ODw"}"#]].assert_eq(&claims);
