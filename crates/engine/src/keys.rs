@@ -98,6 +98,11 @@ impl fmt::Debug for SealRecord {
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret key that was told.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// Its text, for whoever signs, verifies, or hands it to its owner.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -13,6 +13,7 @@ use model::{
     VersionId,
 };
 
+use crate::keys::Credentials;
 pub use crate::stream::{Sink, Unsent};
 
 /// Something a deployment should tell its author; it does not stop it.
@@ -52,6 +53,8 @@ pub struct StartOrder {
     pub version: VersionId,
     /// Its settings.
     pub config: Arc<FunctionConfig>,
+    /// What it calls other services with, as who it is.
+    pub credentials: Credentials,
     /// Folder of the unpacked code; immutable.
     pub code: PathBuf,
     /// Folders of the unpacked layers, in order; immutable.

@@ -8,6 +8,7 @@ use model::{Fault, StartKind, limit};
 use crate::Shared;
 use crate::catalog::{Folders, Revision};
 use crate::instance::Live;
+use crate::keys::{Credentials, Identity, Who};
 use crate::log::FunctionLog;
 use crate::pool::Placed;
 use crate::port::{FailedInit, StartError, StartFault, StartOrder, Started, Waited};
@@ -134,11 +135,35 @@ impl Start {
                 limit::INIT_TIMEOUT
             },
             in_invocation: false,
+            credentials: self.credentials(),
             config,
             code: folders.code,
             layers: folders.layers,
             log: Arc::new(FunctionLog::new(&self.shared.logs, &revision.function)),
         })
+    }
+}
+
+impl Start {
+    /// The instance's own, in the role that its author gave the function.
+    fn credentials(&self) -> Credentials {
+        let revision = &self.live.revision;
+        let function = revision.function.clone();
+        let declared = revision.config.declared.role.as_deref();
+        let role = declared.and_then(|arn| arn.rsplit('/').next());
+        let role = role.map_or_else(|| format!("{}-role", function.name), str::to_owned);
+        let identity = Identity {
+            account: function.account.clone(),
+            key: None,
+            who: Who::Instance {
+                role,
+                function,
+                instance: self.live.id.clone(),
+            },
+        };
+        self.shared
+            .keys
+            .issue(&identity, limit::INSTANCE_CREDENTIALS)
     }
 }
 

@@ -8,6 +8,7 @@
 mod builds;
 mod clients;
 mod contract;
+mod credentials;
 mod ends;
 mod examples;
 mod http;

@@ -170,6 +170,12 @@ impl Function {
             layers: self.layers.clone(),
             init_timeout: self.init_timeout,
             in_invocation: false,
+            credentials: engine::keys::Credentials {
+                access_key: "ASIAAAAAAAAAAAAAAAAA".into(),
+                secret: engine::keys::Secret::new("secret"),
+                token: "token".into(),
+                expires_ms: u64::MAX,
+            },
             log: Arc::clone(&self.log) as Arc<dyn LogSink>,
         };
         self.world.processes.start(order).await.unwrap()

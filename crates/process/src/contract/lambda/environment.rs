@@ -1,6 +1,7 @@
 //! The environment that a function's process starts with: every variable that Lambda defines,
 //! made from nothing, so that nothing of the host's environment comes through.
 
+use engine::keys::Credentials;
 use engine::port::StartOrder;
 use model::{LogFormat, Runtime, VersionId};
 use store::Clock;
@@ -76,7 +77,7 @@ pub(crate) fn variables(order: &StartOrder, endpoint: &str, clock: &dyn Clock) -
         reserve("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned());
         reserve("AWS_LAMBDA_LOG_LEVEL", config.log_level.as_str().to_owned());
     }
-    let mut own = credentials(clock);
+    let mut own = credentials(&order.credentials);
     let stream = log_stream(clock.now_ms(), order.version, order.instance.as_str());
     own.push(("AWS_LAMBDA_LOG_STREAM_NAME".to_owned(), stream));
     Environment { fixed, own }
@@ -126,22 +127,15 @@ fn log_stream(at_ms: u64, version: VersionId, instance: &str) -> String {
     format!("{}/[{version}]{instance}", day.replace('-', "/"))
 }
 
-/// Credentials of the instance's own, in the form that temporary ones have.
-fn credentials(clock: &dyn Clock) -> Vec<(String, String)> {
-    const CAPITALS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let text = |length: usize, alphabet: &[u8]| -> String {
-        let mut bytes = vec![0_u8; length];
-        clock.random(&mut bytes);
-        let letter = |byte: &u8| alphabet.get(usize::from(*byte) % alphabet.len()).copied();
-        bytes.iter().filter_map(letter).map(char::from).collect()
-    };
-    vec![
-        (
-            "AWS_ACCESS_KEY_ID".to_owned(),
-            format!("ASIA{}", text(16, CAPITALS)),
-        ),
-        ("AWS_SECRET_ACCESS_KEY".to_owned(), text(40, LETTERS)),
-        ("AWS_SESSION_TOKEN".to_owned(), text(120, LETTERS)),
-    ]
+/// Credentials of the instance's own.
+fn credentials(given: &Credentials) -> Vec<(String, String)> {
+    let secret = given.secret.reveal();
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", given.access_key.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", secret),
+        ("AWS_SESSION_TOKEN", given.token.as_str()),
+    ];
+    variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
 }
