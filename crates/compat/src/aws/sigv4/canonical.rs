@@ -30,18 +30,20 @@ pub(super) fn paths(sent: &str, once: bool) -> Vec<Path> {
         return paths;
     }
     let mut paths = vec![as_sent(encoded_path(sent.as_bytes()))];
-    let normal = normalized(sent);
-    if normal != sent {
-        paths.push(Path {
-            canonical: encoded_path(normal.as_bytes()),
-            read_as: Some(normal),
-        });
+    for normal in normalized(sent) {
+        if normal != sent {
+            paths.push(Path {
+                canonical: encoded_path(normal.as_bytes()),
+                read_as: Some(normal),
+            });
+        }
     }
     paths
 }
 
-/// Without empty segments and dots.
-fn normalized(path: &str) -> String {
+/// Without empty segments and dots. After a last segment of dots some clients leave a slash and
+/// some do not.
+fn normalized(path: &str) -> Vec<String> {
     let mut kept: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -50,11 +52,16 @@ fn normalized(path: &str) -> String {
             segment => kept.push(segment),
         }
     }
-    let mut normal = format!("/{}", kept.join("/"));
-    if path.ends_with('/') && !kept.is_empty() {
-        normal.push('/');
+    let plain = format!("/{}", kept.join("/"));
+    if kept.is_empty() {
+        return vec![plain];
     }
-    normal
+    let slashed = format!("{plain}/");
+    match path.rsplit('/').next() {
+        Some("") => vec![slashed],
+        Some("." | "..") => vec![plain, slashed],
+        _ => vec![plain],
+    }
 }
 
 fn encoded_path(path: &[u8]) -> String {
@@ -138,6 +145,7 @@ mod tests {
         check("/a%3Ab/c", false, &["/a%253Ab/c"]);
         check("/a%3Ab/c(1)", true, &["/a%3Ab/c%281%29", "/a%3Ab/c(1)"]);
         check("/a//b/./../c/", false, &["/a//b/./../c/", "/a/c/"]);
+        check("/a/.", false, &["/a/.", "/a", "/a/"]);
         check("/a//../b", true, &["/a//../b"]);
     }
 
