@@ -1,4 +1,8 @@
-//! The control API from the other end: typed questions to a running node over plain HTTP.
+//! The control API from the other end: typed questions to a running node, signed where there are keys
+//! to sign with.
+
+mod connection;
+mod sign;
 
 use std::time::Duration;
 
@@ -7,9 +11,14 @@ use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use store::Clock as _;
 use tokio::net::TcpStream;
 
-use crate::wire::{ErrorBody, Function, Info, Instance, Invoked, LogRecord};
+use crate::wire::{
+    CreatedKey, ErrorBody, Function, Info, Instance, Invoked, Key, LogRecord, NewKey,
+};
+use connection::Connection;
+pub use sign::{Credentials, SERVICE};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +35,7 @@ const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The endpoint is not one.
-    #[error("'{endpoint}' is no endpoint: write it as http://HOST:PORT")]
+    #[error("'{endpoint}' is no endpoint: write it as http://HOST:PORT or https://HOST:PORT")]
     Endpoint {
         /// What was given.
         endpoint: String,
@@ -39,6 +48,23 @@ pub enum Error {
         /// What the connection attempt said.
         #[source]
         cause: std::io::Error,
+    },
+    /// No TLS could be agreed on.
+    #[error("speak TLS with {authority}: {cause}")]
+    Tls {
+        /// Host and port.
+        authority: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// It wants a signature, and there was nothing to sign with.
+    #[error(
+        "{authority} wants to know who asks: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to one \
+         of its keys, or AWS_PROFILE to a profile that has one"
+    )]
+    NoKey {
+        /// Host and port.
+        authority: String,
     },
     /// It went away in the middle of its answer.
     #[error("the dayfly on {authority} has stopped")]
@@ -99,26 +125,39 @@ pub struct Client {
     host: String,
     port: u16,
     authority: String,
+    tls: bool,
+    credentials: Option<Credentials>,
 }
 
 impl Client {
-    /// A client for `http://HOST[:PORT]`.
+    /// A client for `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     pub fn new(endpoint: &str) -> Result<Self, Error> {
         let invalid = || Error::Endpoint {
             endpoint: endpoint.to_owned(),
         };
         let uri: Uri = endpoint.parse().map_err(|_| invalid())?;
         let authority = uri.authority().ok_or_else(invalid)?;
-        if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
-            return Err(invalid());
-        }
+        let tls = match uri.scheme_str() {
+            None | Some("http") => false,
+            Some("https") => true,
+            Some(_) => return Err(invalid()),
+        };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let port = authority.port_u16().unwrap_or(80);
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Ok(Self {
             host,
             port,
             authority: authority.as_str().to_owned(),
+            tls,
+            credentials: None,
         })
+    }
+
+    /// The client, its questions signed.
+    #[must_use]
+    pub fn signed(mut self, credentials: Option<Credentials>) -> Self {
+        self.credentials = credentials;
+        self
     }
 
     /// What answers there.
@@ -174,6 +213,28 @@ impl Client {
             ANSWER_TIMEOUT,
         )
         .await
+    }
+
+    /// The access keys of the caller's account.
+    pub async fn keys(&self) -> Result<Vec<Key>, Error> {
+        let path = "/_dayfly/v1/keys".into();
+        self.read(Method::GET, path, Bytes::new(), ANSWER_TIMEOUT)
+            .await
+    }
+
+    /// Makes an access key.
+    pub async fn create_key(&self, new: &NewKey) -> Result<CreatedKey, Error> {
+        let body = serde_json::to_vec(new).map_err(|error| self.odd(&error))?;
+        let path = "/_dayfly/v1/keys".into();
+        self.read(Method::POST, path, body.into(), ANSWER_TIMEOUT)
+            .await
+    }
+
+    /// Removes an access key.
+    pub async fn remove_key(&self, id: &str) -> Result<Key, Error> {
+        let path = format!("/_dayfly/v1/keys/{}", escaped(id));
+        self.read(Method::DELETE, path, Bytes::new(), ANSWER_TIMEOUT)
+            .await
     }
 
     /// Runs a function once with a JSON event. `tail` asks for the end of its log.
@@ -257,6 +318,15 @@ impl Client {
         .await
         .map_err(|_| unreachable(std::io::ErrorKind::TimedOut.into()))?
         .map_err(unreachable)?;
+        let stream = if self.tls {
+            let tls = |cause| Error::Tls {
+                authority: self.authority.clone(),
+                cause,
+            };
+            connection::wrap(stream, &self.host).await.map_err(tls)?
+        } else {
+            Connection::Plain(stream)
+        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.odd(&error))?;
@@ -266,11 +336,24 @@ impl Client {
                 tracing::debug!(%error, "control connection ended");
             }
         });
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(&path)
             .header(header::HOST, &self.authority)
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(credentials) = &self.credentials {
+            let signed = sign::Request {
+                method: &method,
+                target: &path,
+                host: &self.authority,
+                digest: &sign::digest(&body),
+            };
+            let now_ms = store::SystemClock::new().now_ms();
+            for (name, value) in sign::headers(signed, credentials, now_ms) {
+                request = request.header(name, value);
+            }
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|error| self.odd(&error))?;
         sender.send_request(request).await.map_err(|error| {
@@ -307,6 +390,9 @@ impl Client {
             return self.odd(&format_args!("status {status} with a foreign body"));
         };
         match status {
+            StatusCode::UNAUTHORIZED => Error::NoKey {
+                authority: self.authority.clone(),
+            },
             StatusCode::NOT_FOUND => Error::NotFound {
                 message: error.message,
             },
@@ -382,13 +468,18 @@ impl LogStream {
 }
 
 fn function_path(name: &str, rest: &str) -> String {
-    let mut path = String::from("/_dayfly/v1/functions/");
-    for byte in name.bytes() {
+    format!("/_dayfly/v1/functions/{}{rest}", escaped(name))
+}
+
+/// A segment of a path.
+fn escaped(text: &str) -> String {
+    let mut path = String::new();
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
             path.push(char::from(byte));
         } else {
             path.push_str(&format!("%{byte:02X}"));
         }
     }
-    path + rest
+    path
 }

@@ -32,6 +32,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
     }
 
+    /// The caller is not let in.
+    pub(crate) fn denied(status: StatusCode, code: &'static str, message: &str) -> Self {
+        Self::new(status, code, message)
+    }
+
     /// The event is larger than events may be.
     pub(crate) fn too_large(max: usize) -> Self {
         let message = format!("the event is larger than {max} bytes");
@@ -91,9 +96,10 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let (status, code) = match &error {
             Error::NotFound { .. }
+            | Error::NotThere { .. }
             | Error::VersionNotFound { .. }
             | Error::AliasNotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
-            Error::Denied { .. } => (StatusCode::FORBIDDEN, "denied"),
+            Error::Denied { .. } | Error::NotAllowed { .. } => (StatusCode::FORBIDDEN, "denied"),
             Error::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Error::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
             Error::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),

@@ -8,6 +8,7 @@ mod error;
 #[path = "../../engine/tests/door/fixture.rs"]
 mod fixture;
 mod invoke;
+mod keys;
 mod logs;
 mod metrics;
 mod view;
@@ -79,12 +80,25 @@ impl Api {
         }
     }
 
-    /// Answers one request. Whoever calls this has checked Host and Origin.
-    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        match self.route(request).await {
+    /// Answers one request of an account's owner. Whoever calls this knows that it is one, or has
+    /// checked Host and Origin where anybody is.
+    pub async fn handle(&self, account: &AccountId, request: Request<Body>) -> Response<Body> {
+        let mut api = self.clone();
+        if *account != api.settings.account {
+            // A cheap handle for the request: all below is about this account and no other.
+            let mut settings = Settings::clone(&api.settings);
+            settings.account = account.clone();
+            api.settings = Arc::new(settings);
+        }
+        match api.route(request).await {
             Ok(response) => response,
             Err(refusal) => refusal.response(),
         }
+    }
+
+    /// What somebody is told who is not let in.
+    pub fn denied(status: StatusCode, code: &'static str, message: &str) -> Response<Body> {
+        Refusal::denied(status, code, message).response()
     }
 
     async fn route(&self, request: Request<Body>) -> Result<Response<Body>, Refusal> {
@@ -128,6 +142,15 @@ impl Api {
                 let tail = parameter(query, "tail") == Some("true");
                 let invoked = self.invoke(self.reference(name)?, body, tail).await?;
                 json(StatusCode::OK, &invoked)
+            }
+            (Some("keys"), None, ..) => match parts.method {
+                Method::GET => json(StatusCode::OK, &self.keys()),
+                Method::POST => json(StatusCode::CREATED, &self.create_key(body).await?),
+                _ => Err(Refusal::method(&parts.method)),
+            },
+            (Some("keys"), Some(id), None, None) => {
+                allow(&parts.method, &Method::DELETE)?;
+                json(StatusCode::OK, &self.remove_key(id).await?)
             }
             (Some("functions"), Some(name), Some("logs"), None) => {
                 allow(&parts.method, &Method::GET)?;

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::client::{Client, Error};
-use crate::fixture::{Behaviour, Fixture, echo};
+use crate::fixture::{Behaviour, Fixture, echo, hello};
 
 fn api(fixture: &Fixture) -> Api {
     let settings = Settings {
@@ -33,7 +33,10 @@ async fn deployed(behaviour: Behaviour) -> Fixture {
 async fn check(request: http::request::Builder, body: &str, expected: Expect) {
     let fixture = deployed(echo).await;
     let request = request.body(full(body.to_owned())).unwrap();
-    let (parts, body) = api(&fixture).handle(request).await.into_parts();
+    let (parts, body) = api(&fixture)
+        .handle(&hello().account, request)
+        .await
+        .into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8_lossy(&body);
     expected.assert_eq(&format!("{} {text}", parts.status.as_u16()));
@@ -91,7 +94,10 @@ async fn health_is_told() {
 async fn metrics_are_in_the_form_of_prometheus() {
     let fixture = deployed(echo).await;
     let response = api(&fixture)
-        .handle(Request::get("/metrics").body(full("")).unwrap())
+        .handle(
+            &hello().account,
+            Request::get("/metrics").body(full("")).unwrap(),
+        )
         .await;
     let page = response.into_body().collect().await.unwrap().to_bytes();
     let page = String::from_utf8(page.to_vec()).unwrap();
@@ -120,7 +126,7 @@ async fn serve(fixture: &Fixture) -> Client {
                 let api = api.clone();
                 async move {
                     let request = request.map(|body| body.map_err(Into::into).boxed());
-                    Ok::<_, std::convert::Infallible>(api.handle(request).await)
+                    Ok::<_, std::convert::Infallible>(api.handle(&hello().account, request).await)
                 }
             });
             let http = hyper::server::conn::http1::Builder::new();
@@ -236,7 +242,7 @@ async fn silence_is_explained() {
         error,
         format!("nothing is listening on {address}; start it with `dayfly dev`")
     );
-    for endpoint in ["https://127.0.0.1:1", "/x", ""] {
+    for endpoint in ["ftp://127.0.0.1:1", "/x", ""] {
         assert!(Client::new(endpoint).is_err(), "{endpoint}");
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn function(
     let (url, host_url) = match &function.url {
         Some(url) => (
             port_url(url, settings),
-            host_url(&function.id, url, &settings.endpoint),
+            Some(url.by_name(&function.id.region, &settings.endpoint)),
         ),
         None => (None, None),
     };
@@ -74,13 +74,4 @@ fn port_url(url: &UrlConfig, settings: &Settings) -> Option<String> {
         uri.host()?,
         settings.port_of(url)?
     ))
-}
-
-/// By its host name on the endpoint's port. Browsers and most resolvers take every name below
-/// `localhost` for this machine.
-fn host_url(function: &FunctionId, url: &UrlConfig, endpoint: &str) -> Option<String> {
-    let uri: Uri = endpoint.parse().ok()?;
-    let port = uri.port_u16().unwrap_or(80);
-    let (id, region) = (&url.url_id, &function.region);
-    Some(format!("http://{id}.lambda-url.{region}.localhost:{port}/"))
 }

@@ -1,5 +1,6 @@
 //! The command line: every verb, its options and what `--help` says of them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,6 +31,11 @@ pub(crate) enum Command {
     New(New),
     /// Run a project's functions, redeploying them as files change
     Dev(Dev),
+    /// Serve functions that are deployed to it, for whoever has a key
+    Up(Up),
+    /// Make, list and remove the access keys of a server
+    #[command(subcommand)]
+    Keys(Keys),
     /// Run a deployed function once and show its answer
     Invoke(Invoke),
     /// Show a function's log
@@ -128,6 +134,88 @@ pub(crate) struct Dev {
     #[arg(long)]
     pub(crate) no_watch: bool,
     /// Print events and log records as JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where state is kept [default: ~/.local/share/dayfly]
+    #[arg(long, env = "DAYFLY_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where to listen: an address and a port, 0 for any free one
+    #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Account of the first key, twelve digits
+    #[arg(long, default_value = "000000000000", value_name = "ID")]
+    pub(crate) account: String,
+    /// Region of calls that name none [default: us-east-1]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    /// Name by which clients reach it; function URLs are names below it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: Option<String>,
+    /// Certificate to speak TLS with, in PEM, those that lead to its root behind it; read again at
+    /// SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Listen beyond this machine without TLS
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub(crate) insecure_http: bool,
+    /// Let functions reach outside their sandbox
+    #[arg(long)]
+    pub(crate) outside_network: bool,
+    /// Refuse to run a function on another interpreter version than it asks for
+    #[arg(long)]
+    pub(crate) strict_runtimes: bool,
+    /// Further host name that function URLs on loopback may be addressed to
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+    /// Print where it listens as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key; its secret is shown once
+    Create {
+        /// What to call it
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        label: String,
+        /// Account of the key, twelve digits; in a data folder only
+        #[arg(long, default_value = "000000000000", value_name = "ID")]
+        account: String,
+        #[command(flatten)]
+        place: KeyPlace,
+    },
+    /// List keys, without their secrets
+    Ls {
+        #[command(flatten)]
+        place: KeyPlace,
+    },
+    /// Remove a key; it ends at once
+    Rm {
+        /// The key's id
+        id: String,
+        #[command(flatten)]
+        place: KeyPlace,
+    },
+}
+
+/// Where keys are: in the data folder of a server that does not run, or at one that does.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyPlace {
+    /// Data folder of a server that does not run [default: ~/.local/share/dayfly]
+    #[arg(long, env = "DAYFLY_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// A running server, asked with one of its keys
+    #[arg(long, env = "DAYFLY_ENDPOINT", value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -37,6 +37,8 @@ fn run(verb: Command) -> Result<(), Failure> {
         Command::Completions { shell } => command::completions::run(shell),
         Command::Doctor(options) => block_on(command::doctor::run(&options)),
         Command::Dev(options) => block_on(command::dev::run(options)),
+        Command::Up(options) => block_on(command::up::run(options)),
+        Command::Keys(verb) => block_on(command::keys::run(&verb)),
         Command::Invoke(options) => block_on(command::invoke::run(&options)),
         Command::Logs(options) => block_on(command::logs::run(&options)),
         Command::Ls(options) => block_on(command::ls::run(&options)),

@@ -6,6 +6,7 @@
 mod fixture;
 pub mod guard;
 pub mod listen;
+pub mod tls;
 pub mod url;
 
 use bytes::Bytes;

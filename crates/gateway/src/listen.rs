@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::Body;
+use crate::tls::Tls;
 use bodies::Bodies;
 use pace::{PacedBody, PacedStream};
 use seats::{Seat, Seats};
@@ -96,6 +97,8 @@ pub struct Server<S> {
 
 struct Shared<S> {
     service: S,
+    /// What connections of listeners are wrapped in, if in anything.
+    tls: Option<Tls>,
     http: http1::Builder,
     limits: Limits,
     seats: Arc<Seats>,
@@ -128,6 +131,12 @@ where
 {
     /// A server that hands every request to `service`.
     pub fn new(service: S, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self::with_tls(service, limits, None, clock)
+    }
+
+    /// The same; its listeners speak TLS and nothing else, where there is one. Connections that
+    /// come another way are as they are.
+    pub fn with_tls(service: S, limits: Limits, tls: Option<Tls>, clock: Arc<dyn Clock>) -> Self {
         let mut http = http1::Builder::new();
         // A client that has said all it has to say may still wait for its answer; writing
         // tells soon enough of one that does not.
@@ -142,6 +151,7 @@ where
         Self {
             shared: Arc::new(Shared {
                 service,
+                tls,
                 http,
                 limits,
                 seats,
@@ -224,7 +234,25 @@ where
             local,
             instance: None,
         };
-        self.serve(stream, peer, seat, stopped.clone(), connections);
+        let Some(tls) = self.shared.tls.clone() else {
+            return self.serve(stream, peer, seat, stopped.clone(), connections);
+        };
+        let (shared, stopped, held) = (self.shared.clone(), stopped.clone(), seat.clone());
+        // It has not been heard before its first head: until then it gives way to others.
+        let end = connections.spawn(async move {
+            let handshake = tls.accept(stream);
+            let accepted = tokio::select! {
+                accepted = handshake => accepted,
+                () = shared.clock.sleep(shared.limits.head_timeout) => {
+                    Err(std::io::ErrorKind::TimedOut.into())
+                }
+            };
+            match accepted {
+                Ok(stream) => serve(shared, stream, peer, held, stopped).await,
+                Err(error) => tracing::debug!(%error, "no TLS was agreed on"),
+            }
+        });
+        seat.may_give_way(end);
     }
 
     fn serve<T>(

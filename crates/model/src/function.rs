@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, LayerVersionId};
+use crate::id::{Digest, LayerVersionId, Region};
 use crate::limit;
 use crate::runtime::Runtime;
 
@@ -279,6 +279,23 @@ impl InvokeMode {
     }
 }
 
+impl UrlConfig {
+    /// Its address by host name at a node's endpoint, such as `http://127.0.0.1:4566`. Below an
+    /// endpoint without a name it is below `localhost`, which browsers and most resolvers take
+    /// for this machine.
+    pub fn by_name(&self, region: &Region, endpoint: &str) -> String {
+        let (scheme, authority) = endpoint.split_once("://").unwrap_or(("http", endpoint));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, format!(":{port}")),
+            _ => (authority, String::new()),
+        };
+        let is_name = host.contains(|c: char| c.is_ascii_alphabetic()) && !host.starts_with('[');
+        let domain = if is_name { host } else { "localhost" };
+        let id = &self.url_id;
+        format!("{scheme}://{id}.lambda-url.{region}.{domain}{port}/")
+    }
+}
+
 /// Cross-origin rules of a function URL, answered by the platform and never by the function.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cors {
@@ -492,6 +509,29 @@ mod tests {
             inspect: false,
             declared: Declared::default(),
         }
+    }
+
+    #[test]
+    fn addresses_by_name_are_below_the_endpoint() {
+        let url = UrlConfig {
+            url_id: "abc".into(),
+            port: None,
+            cors: None,
+            invoke_mode: InvokeMode::Buffered,
+            auth: UrlAuth::Nobody,
+            created_ms: 0,
+            changed_ms: 0,
+        };
+        let check = |endpoint: &str, end: &str| {
+            let region = "us-east-1".parse().unwrap();
+            assert_eq!(url.by_name(&region, endpoint), end, "{endpoint}");
+        };
+        let local = "http://abc.lambda-url.us-east-1.localhost:4566/";
+        check("http://127.0.0.1:4566", local);
+        check("http://[::1]:4566", local);
+        let named = "https://abc.lambda-url.us-east-1.fn.example";
+        check("https://fn.example:4566", &format!("{named}:4566/"));
+        check("https://fn.example", &format!("{named}/"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use compat::aws::Access;
+use gateway::tls::Tls;
 use model::{AccountId, Region};
 use process::spawner::Lite;
 
@@ -11,6 +13,16 @@ use process::spawner::Lite;
 pub struct Config {
     /// Where the one port is bound; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// What is asked of callers.
+    pub access: Access,
+    /// Certificate and key, where the port speaks TLS.
+    pub tls: Option<Tls>,
+    /// The name by which clients reach the port, where they do not by its address.
+    pub domain: Option<String>,
+    /// Whether each function URL has a port of its own too.
+    pub url_ports: bool,
+    /// Whether functions may have an outside network.
+    pub outside_network: bool,
     /// Folder that state is kept in; made where missing.
     pub data: PathBuf,
     /// Folder for builds and fetched tools; shared by all projects of a user.
@@ -57,6 +69,11 @@ impl Config {
     ) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+            access: Access::Anybody,
+            tls: None,
+            domain: None,
+            url_ports: true,
+            outside_network: true,
             // Sandboxes are made by a process that stands in another folder.
             data: std::path::absolute(&data).unwrap_or(data),
             cache: std::path::absolute(&cache).unwrap_or(cache),
@@ -75,6 +92,33 @@ impl Config {
             starts_at_once: 2 * processors(),
             hold_from: 2 * processors(),
             account_concurrency: model::limit::ACCOUNT_CONCURRENCY,
+        }
+    }
+
+    /// A server for whoever has a key, with its state in `data`: nothing runs without a jail, and
+    /// functions have no outside network.
+    pub fn up(
+        data: PathBuf,
+        cache: PathBuf,
+        program: PathBuf,
+        account: AccountId,
+        region: Region,
+    ) -> Self {
+        Self {
+            access: Access::Keys,
+            url_ports: false,
+            outside_network: false,
+            lite: Lite::Never,
+            ..Self::dev(data, cache, program, account, region)
+        }
+    }
+
+    /// Where clients reach a port of this address.
+    pub(crate) fn endpoint(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        match &self.domain {
+            Some(domain) => format!("{scheme}://{domain}:{}", address.port()),
+            None => format!("{scheme}://{address}"),
         }
     }
 }

@@ -3,11 +3,15 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use compat::aws::Access;
 use gateway::listen::{Peer, Server};
 use gateway::url::id_of_host;
 use gateway::{Body, full, guard};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
+
+use model::AccountId;
+use model::principal::may_control;
 
 use crate::url_ports::PortTable;
 
@@ -18,6 +22,9 @@ pub(crate) struct Front {
     pub(crate) api: api::Api,
     pub(crate) aws: compat::aws::Aws,
     pub(crate) ports: PortTable,
+    pub(crate) access: Access,
+    /// Whose control calls are where nobody is asked who they are.
+    pub(crate) account: AccountId,
     pub(crate) allow_hosts: Vec<String>,
 }
 
@@ -58,19 +65,27 @@ impl Front {
                  AWS_ENDPOINT_URL\n",
             );
         }
-        let checked = match &door {
-            Door::Control | Door::Aws => guard::check(&parts, &self.allow_hosts),
-            Door::FunctionUrl(url_id) => guard::check_name(&parts, Some(url_id), &self.allow_hosts),
-            Door::Status => guard::check_name(&parts, None, &self.allow_hosts),
-            Door::WrongPort | Door::Unknown => Ok(()),
+        let checked = match (&door, self.access) {
+            // What is signed names the host that it was meant for, and no page can sign.
+            (Door::Control | Door::Aws, Access::Keys) => Ok(()),
+            (Door::Control | Door::Aws, Access::Anybody) => guard::check(&parts, &self.allow_hosts),
+            (Door::FunctionUrl(id), _) => guard::check_name(&parts, Some(id), &self.allow_hosts),
+            (Door::Status, _) => guard::check_name(&parts, None, &self.allow_hosts),
+            (Door::WrongPort | Door::Unknown, _) => Ok(()),
         };
         if let Err(refusal) = checked {
             return plain(StatusCode::FORBIDDEN, &format!("{refusal}\n"));
         }
+        let hidden = door == Door::Status && self.is_hidden(&parts);
         let request = Request::from_parts(parts, body);
         match door {
             Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
-            Door::Status | Door::Control => self.api.handle(request).await,
+            Door::Status if hidden => plain(
+                StatusCode::FORBIDDEN,
+                "metrics are told to this host only\n",
+            ),
+            Door::Status => self.api.handle(&self.account, request).await,
+            Door::Control => self.control(request).await,
             Door::Aws => self.aws.handle(request).await,
             Door::WrongPort => plain(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -83,6 +98,41 @@ impl Front {
                  at /_dayfly/v1/\n",
             ),
         }
+    }
+
+    /// A control call, of whoever may make one.
+    async fn control(&self, request: Request<Body>) -> Response<Body> {
+        if self.access == Access::Anybody {
+            return self.api.handle(&self.account, request).await;
+        }
+        let known = match self.aws.verify(request, api::client::SERVICE).await {
+            Ok(known) => known,
+            Err(denial) if denial.is_unsigned() => {
+                let words = "control calls must be signed with one of this server's keys";
+                return api::Api::denied(StatusCode::UNAUTHORIZED, "unsigned", words);
+            }
+            Err(denial) => {
+                let words = format!("the signature was refused: {denial}");
+                return api::Api::denied(StatusCode::FORBIDDEN, "signature_refused", &words);
+            }
+        };
+        if !may_control(&known.identity.principal()) {
+            let words = "roles and functions may not use dayfly's own API";
+            return api::Api::denied(StatusCode::FORBIDDEN, "denied", words);
+        }
+        self.api
+            .handle(&known.identity.account, known.request)
+            .await
+    }
+
+    /// Whether a caller is to see no more than that the server lives: where keys are asked for,
+    /// whoever has none and is no process of this host.
+    fn is_hidden(&self, parts: &Parts) -> bool {
+        let peer = parts.extensions.get::<Peer>();
+        let near = peer.is_some_and(|peer| {
+            peer.instance.is_none() && peer.remote.ip().to_canonical().is_loopback()
+        });
+        self.access == Access::Keys && parts.uri.path() != "/healthz" && !near
     }
 
     fn door(&self, parts: &Parts) -> Door {

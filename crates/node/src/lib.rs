@@ -7,15 +7,19 @@ pub mod doctor;
 #[path = "../../engine/tests/door/fixture.rs"]
 mod fixture;
 mod front;
+pub mod keys;
 mod node;
-mod region;
+mod profile;
 mod stop;
+pub mod up;
 mod url_ports;
 
+pub use compat::aws::Access;
 pub use config::Config;
+pub use gateway::tls;
 pub use node::{Error, Node};
 pub use process::spawner::Lite;
-pub use region::region_of_environment;
+pub use profile::{Key, key_of_environment, region_of_environment};
 pub use stacks::starter;
 
 /// The hidden first argument that makes the program the spawner.
@@ -31,6 +35,48 @@ pub fn spawner_main() -> std::process::ExitCode {
 pub fn now_ms() -> u64 {
     use store::Clock as _;
     store::SystemClock::new().now_ms()
+}
+
+/// Resolves at each SIGHUP, by which a server is told to read its files again.
+#[derive(Debug)]
+pub struct Hangups(Option<tokio::signal::unix::Signal>);
+
+impl Hangups {
+    /// From now on a SIGHUP does not end the program.
+    pub fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Default for Hangups {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Resolves when the user or the system asks a server to end: Ctrl-C or SIGTERM.
+pub async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        // Without handlers the signals keep their own effect, which is to end the program.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Resolves when the user or the system asks the program to end: Ctrl-C, SIGTERM or SIGHUP.

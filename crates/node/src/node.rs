@@ -83,6 +83,13 @@ pub enum Error {
     SpawnerEnded,
 }
 
+impl Error {
+    /// Whether something that was asked for is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Engine(engine::Error::NotThere { .. }))
+    }
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -144,7 +151,8 @@ impl Node {
             let front = Arc::clone(&front);
             Box::pin(async move { front.answer(request).await })
         });
-        let server: Serve = Server::new(service, Limits::default(), Arc::clone(&clock));
+        let tls = config.tls.clone();
+        let server: Serve = Server::with_tls(service, Limits::default(), tls, Arc::clone(&clock));
         endpoint.set(server.clone());
         let stop = Stop::new();
         let urls = UrlPorts::new(
@@ -178,6 +186,10 @@ impl Node {
     fn serve(&self, server: Serve, listener: TcpListener) {
         let stopping = self.stop.stopping();
         let port = tokio::spawn(async move { server.run(listener, stopping.given()).await });
+        self.tasks.lock().push(port);
+        if !self.config.url_ports {
+            return;
+        }
         let (urls, stopping) = (self.urls.clone(), self.stop.stopping());
         let follower = tokio::spawn(async move {
             tokio::select! {
@@ -185,7 +197,7 @@ impl Node {
                 () = stopping.given() => {}
             }
         });
-        self.tasks.lock().extend([port, follower]);
+        self.tasks.lock().push(follower);
     }
 }
 
@@ -235,9 +247,9 @@ impl Node {
         }
     }
 
-    /// Where clients reach it: `http://127.0.0.1:PORT`.
+    /// Where clients reach it, such as `http://127.0.0.1:PORT`.
     pub fn origin(&self) -> String {
-        format!("http://{}", self.address)
+        self.config.endpoint(self.address)
     }
 
     /// What it was assembled from.
@@ -309,11 +321,7 @@ impl Node {
             .urls
             .port_of(url)
             .map(|port| format!("http://{}:{port}/", self.address.ip()));
-        let host = format!("{}.lambda-url.{}.localhost", url.url_id, id.region);
-        (
-            by_port,
-            Some(format!("http://{host}:{}/", self.address.port())),
-        )
+        (by_port, Some(url.by_name(&id.region, &self.origin())))
     }
 }
 
@@ -382,10 +390,10 @@ fn sandboxes(
         endpoint_port: address.port(),
         strict_runtimes: config.strict_runtimes,
         inspect: config.inspect,
-        reach: if config.allow_host_services {
-            process::Reach::Host
-        } else {
-            process::Reach::Others
+        reach: match (config.outside_network, config.allow_host_services) {
+            (false, _) => process::Reach::Nowhere,
+            (true, true) => process::Reach::Host,
+            (true, false) => process::Reach::Others,
         },
         tmp_exec: config.allow_exec_tmp,
         surroundings: Surroundings::of_this_process(),
@@ -444,7 +452,7 @@ fn front(
     (ports, moved_urls): (PortTable, MovedUrls),
     urls_open: watch::Receiver<u64>,
 ) -> Front {
-    let endpoint = format!("http://{address}");
+    let endpoint = config.endpoint(address);
     let api = api::Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         account: config.account.clone(),
@@ -453,7 +461,7 @@ fn front(
         moved_urls: Arc::clone(&moved_urls),
     };
     let aws = compat::aws::Settings {
-        access: compat::aws::Access::Anybody,
+        access: config.access,
         account: config.account.clone(),
         region: config.region.clone(),
         network: model::Network::Outside,
@@ -467,6 +475,13 @@ fn front(
         api: api::Api::new(engine.clone(), Arc::clone(clock), api),
         aws: compat::aws::Aws::new(engine.clone(), Arc::clone(clock), aws),
         ports,
-        allow_hosts: config.allow_hosts.clone(),
+        access: config.access,
+        account: config.account.clone(),
+        allow_hosts: config
+            .allow_hosts
+            .iter()
+            .chain(&config.domain)
+            .cloned()
+            .collect(),
     }
 }

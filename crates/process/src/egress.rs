@@ -32,6 +32,8 @@ pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// What functions with an outside network can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
+    /// Nothing: no function has an outside network, whatever its settings say.
+    Nowhere,
     /// Everything but this host itself and what is local to its links.
     Others,
     /// This host too: at its own addresses, and its loopback as `host.docker.internal`.
@@ -121,6 +123,9 @@ impl Carrier {
     /// Where a connection really goes, if it may.
     async fn resolve(&self, target: SocketAddrV4) -> Result<SocketAddr, String> {
         let address = *target.ip();
+        if self.reach == Reach::Nowhere {
+            return Err("functions have no outside network here".to_owned());
+        }
         if self.reach == Reach::Host && address == HOST {
             return Ok((Ipv4Addr::LOCALHOST, target.port()).into());
         }

@@ -190,6 +190,7 @@ impl Processes {
         }
         let rules = Rules {
             tmp_exec: self.config.tmp_exec,
+            outside: self.config.reach != Reach::Nowhere,
         };
         let jail_order = order::order(&start, &program, &environment, rules);
         let jail = self

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use node::dev::{Event, Options, Session, SessionError, Watching};
 
 use crate::args::Dev;
-use crate::command::cache_folder;
+use crate::command::{broken_words, cache_folder};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal::{self, Paint, Style};
 
@@ -76,22 +76,6 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
         _ = ended => {}
     }
     broken.map_or(Ok(()), |error| Err(Failure::new(Code::Platform, error)))
-}
-
-fn broken_words(error: &node::Error) -> anyhow::Error {
-    match error {
-        node::Error::SpawnerEnded => anyhow!(
-            "nothing more could be run: {error}; see whether the host was out of memory, then run it again"
-        ),
-        node::Error::DataGone { folder } => anyhow!(
-            "{} was removed or moved while it was in use, and nothing more would be kept; run it again, \
-             which makes one where there is none",
-            folder.display()
-        ),
-        error => anyhow!(
-            "the store failed, and nothing more would be kept: {error}; look after the disk, then run it again"
-        ),
-    }
 }
 
 fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {

@@ -4,11 +4,10 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use api::client::Client;
 use api::wire::Invoked;
 
 use crate::args::Invoke;
-use crate::command::{end_of, refused};
+use crate::command::{client, end_of, refused};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal::{self, Paint, Style};
 
@@ -18,7 +17,7 @@ const EVENT_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) async fn run(options: &Invoke) -> Result<(), Failure> {
     let event = event(&options.data)?;
-    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
+    let client = client(&options.endpoint.url())?;
     let invoked = client
         .invoke(&options.name, event.into(), options.tail)
         .await

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use api::client::Client;
 use api::wire::LogRecord;
 
 use crate::args::Logs;
-use crate::command::{end_of, refused};
+use crate::command::{client, end_of, refused};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal::{self, Paint, Style};
 
 pub(crate) async fn run(options: &Logs) -> Result<(), Failure> {
     let since = options.since.as_deref().map(parse_while).transpose()?;
     let since_ms = since.map(|ago| node::now_ms().saturating_sub(millis(ago)));
-    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
+    let client = client(&options.endpoint.url())?;
     let mut stream = client
         .logs(&options.name, since_ms, options.follow)
         .await

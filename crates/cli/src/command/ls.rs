@@ -1,16 +1,15 @@
 //! `dayfly ls`: the deployed functions, a row each, or all about each.
 
-use api::client::Client;
 use api::wire::{Function, Instance};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::args::Ls;
-use crate::command::{end_of, refused};
+use crate::command::{client, end_of, refused};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal;
 
 pub(crate) async fn run(options: &Ls) -> Result<(), Failure> {
-    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
+    let client = client(&options.endpoint.url())?;
     let functions = client.functions().await.map_err(refused)?;
     if options.json {
         let text = serde_json::to_string_pretty(&functions).or_exit(Code::Platform)?;

@@ -1,14 +1,12 @@
 //! `dayfly rm`: removes a function, its instances and its URL.
 
-use api::client::Client;
-
 use crate::args::Rm;
-use crate::command::{end_of, refused};
+use crate::command::{client, end_of, refused};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal;
 
 pub(crate) async fn run(options: &Rm) -> Result<(), Failure> {
-    let client = Client::new(&options.endpoint.url()).map_err(refused)?;
+    let client = client(&options.endpoint.url())?;
     let removed = client.remove(&options.name).await.map_err(refused)?;
     if options.json {
         let text = serde_json::to_string_pretty(&removed).or_exit(Code::Platform)?;

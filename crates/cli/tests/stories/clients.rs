@@ -6,7 +6,7 @@ use crate::project::Project;
 use crate::test_node::TestNode;
 
 /// A program among the test tools, named by a variable.
-fn tool(variable: &str) -> String {
+pub(crate) fn tool(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set; run `cargo xtask test`, which sets it"))
 }

@@ -18,4 +18,5 @@ mod project;
 mod sandbox;
 mod streams;
 mod test_node;
+mod up;
 mod urls;

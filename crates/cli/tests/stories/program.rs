@@ -19,7 +19,7 @@ struct Dev {
     origin: String,
 }
 
-fn dayfly(arguments: &[&str]) -> Command {
+pub(crate) fn dayfly(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
     command.args(arguments).env(
         "DAYFLY_CACHE",
@@ -32,11 +32,11 @@ fn output(arguments: &[&str]) -> Output {
     dayfly(arguments).output().expect("the program runs")
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

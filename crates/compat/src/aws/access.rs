@@ -48,9 +48,9 @@ impl Denial {
         self.problem.code(Protocol::RestJson)
     }
 
-    /// The status of it.
-    pub fn status(&self) -> http::StatusCode {
-        self.problem.status(Protocol::RestJson)
+    /// Whether there was nothing to verify.
+    pub fn is_unsigned(&self) -> bool {
+        self.problem == Problem::Missing
     }
 }
 

@@ -156,12 +156,7 @@ impl Aws {
         let scheme = endpoint.scheme_str().unwrap_or("http");
         let function_url = match self.settings.port_of(url) {
             Some(port) => format!("{scheme}://{host}:{port}/"),
-            None => format!(
-                "{scheme}://{}.lambda-url.{}.localhost:{}/",
-                url.url_id,
-                target.function.region,
-                endpoint.port_u16().unwrap_or(80)
-            ),
+            None => url.by_name(&target.function.region, &self.settings.endpoint),
         };
         FunctionUrlConfig {
             function_url: Some(function_url),

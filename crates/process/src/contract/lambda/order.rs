@@ -48,6 +48,8 @@ pub(crate) enum Program {
 pub(crate) struct Rules {
     /// Whether what a function writes to `/tmp` can be executed.
     pub(crate) tmp_exec: bool,
+    /// Whether a function may have an outside network.
+    pub(crate) outside: bool,
 }
 
 /// The order for an instance.
@@ -70,7 +72,7 @@ pub(crate) fn order(
         links: Vec::new(),
         files: Vec::new(),
         limits: limits(config, rules),
-        outside_network: config.network == Network::Outside,
+        outside_network: config.network == Network::Outside && rules.outside,
         control: matches!(program, Program::Launcher { .. }),
         dialers: 0,
     };
