@@ -47,6 +47,22 @@ impl FunctionUrls {
         Self { engine, clock }
     }
 
+    /// Whether a request at the URL that has this id needs a sender: none that a browser makes by
+    /// itself, to see whether it may.
+    pub fn is_for_signed<B>(&self, url_id: &str, request: &Request<B>) -> bool {
+        let Some(view) = self.engine.find_url(url_id) else {
+            return false;
+        };
+        let ruled =
+            view.url.cors.is_some() && cors::is_preflight(request.method(), request.headers());
+        view.url.auth == UrlAuth::Signed && !ruled
+    }
+
+    /// What a sender is told who may not use a URL.
+    pub fn forbidden() -> Response<Body> {
+        Refused::Denied.response()
+    }
+
     /// Answers a request for the function whose URL has this id.
     pub async fn handle(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
@@ -59,7 +75,7 @@ impl FunctionUrls {
         };
         let rules = view.url.cors.as_ref();
         if let Some(rules) = rules
-            && cors::is_preflight(&request)
+            && cors::is_preflight(&request.method, &request.headers)
         {
             let mut response = Response::new(crate::full(Bytes::new()));
             *response.headers_mut() = cors::preflight(rules, &request.headers);

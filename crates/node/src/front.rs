@@ -79,7 +79,7 @@ impl Front {
         let hidden = door == Door::Status && self.is_hidden(&parts);
         let request = Request::from_parts(parts, body);
         match door {
-            Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
+            Door::FunctionUrl(url_id) => self.url(&url_id, request).await,
             Door::Status if hidden => plain(
                 StatusCode::FORBIDDEN,
                 "metrics are told to this host only\n",
@@ -97,6 +97,22 @@ impl Front {
                  (`dayfly ls` lists them), AWS calls carry a signature, and dayfly's own API is \
                  at /_dayfly/v1/\n",
             ),
+        }
+    }
+
+    /// A request at a function's URL, with its sender where the URL is for those who sign.
+    async fn url(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
+        if !self.urls.is_for_signed(url_id, &request) {
+            return self.urls.handle(url_id, request).await;
+        }
+        match self.aws.sender(request, "lambda").await {
+            Ok(known) => {
+                let mut request = known.request;
+                let caller = gateway::url::Caller(known.identity.principal());
+                request.extensions_mut().insert(caller);
+                self.urls.handle(url_id, request).await
+            }
+            Err(_) => gateway::url::FunctionUrls::forbidden(),
         }
     }
 

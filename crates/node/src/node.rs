@@ -464,7 +464,11 @@ fn front(
         access: config.access,
         account: config.account.clone(),
         region: config.region.clone(),
-        network: model::Network::Outside,
+        network: if config.outside_network {
+            model::Network::Outside
+        } else {
+            model::Network::PlatformOnly
+        },
         account_concurrency: config.account_concurrency,
         endpoint,
         moved_urls,

@@ -69,6 +69,20 @@ impl Aws {
         verified.map_err(|problem| Denial { problem })
     }
 
+    /// Who sends a request that is for no service of AWS's, as far as that is asked here: whoever
+    /// signs it, where any credentials do, else whoever can.
+    pub async fn sender(&self, request: Request<Body>, service: &str) -> Result<Known, Denial> {
+        if self.settings.access == Access::Keys {
+            return self.verify(request, service).await;
+        }
+        let (parts, body) = request.into_parts();
+        if Credential::of(&parts).is_none() {
+            let problem = Problem::Missing;
+            return Err(Denial { problem });
+        }
+        Ok(self.named(parts, body))
+    }
+
     /// Who sends a request for a service of AWS's.
     pub(super) async fn admit(&self, parts: Parts, body: Body) -> Result<Known, Problem> {
         match self.settings.access {
