@@ -197,9 +197,6 @@ impl<'a> Writer<'a> {
         // Answers leave out what the model requires where the service itself does.
         let taken = self.taken.contains(shape_name);
         let optional = |name: &str| !(taken && shape.required.iter().any(|known| known == name));
-        if members.iter().all(|(name, _)| optional(name)) {
-            to.push_str("    #[derive(Default)]\n");
-        }
         writeln!(to, "    {} {{", name::kind(shape_name))?;
         for (wire, member) in members {
             let kind = self.kind(&member.shape)?;

@@ -18,11 +18,11 @@ mod shapes;
 mod target;
 mod url;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
 
-use super::shape::{Request, Source, Unread, read};
+use super::shape::{self, Given, Request, Source, Unread, read};
 use super::{Aws, Caller, text};
 use crate::body::{Uncollected, collect};
 use crate::{Body, full};
@@ -94,26 +94,29 @@ impl Ask<'_> {
                 Uncollected::NoRoom => Refusal::throttled("ConcurrentInvocationLimitExceeded"),
                 Uncollected::Broken(_) => Refusal::new(kind::SERIALIZATION, error.to_string()),
             })?;
-        self.filled(Some(&body))
+        self.filled(Some(body))
     }
 
-    fn filled<T: Request>(&self, body: Option<&[u8]>) -> Result<T, Refusal> {
+    fn filled<T: Request>(&self, body: Option<Bytes>) -> Result<T, Refusal> {
         let source = Source::Rest {
             labels: &self.labels,
             query: self.query,
             headers: self.headers,
             body,
         };
-        read(&source).map_err(|error| match error {
+        read(source).map_err(|error| match error {
             Unread::Misfit(misfit) => Refusal::new(kind::SERIALIZATION, misfit.to_string()),
             Unread::Broken(message) => Refusal::validation(message),
-            Unread::Ours => Refusal::ours(&error),
         })
     }
 
     /// The operation's answer.
-    fn answer(&self, answer: &impl Serialize) -> Result<Response<Body>, Refusal> {
-        json(self.operation.status(), answer)
+    fn answer(&self, answer: &dyn Given) -> Result<Response<Body>, Refusal> {
+        let mut response = Response::new(full(shape::json(answer)));
+        *response.status_mut() = self.operation.status();
+        let kind = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
     }
 }
 
@@ -281,17 +284,8 @@ impl Aws {
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Refusal> {
-    let body = serde_json::to_vec(value).map_err(|error| Refusal::ours(&error))?;
-    let mut response = Response::new(full(body));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
-}
-
 fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(full(bytes::Bytes::new()));
+    let mut response = Response::new(full(Bytes::new()));
     *response.status_mut() = status;
     response
 }

@@ -38,13 +38,6 @@ impl Refusal {
         }
     }
 
-    /// The platform failed; what failed is logged and not told.
-    fn ours(error: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%error, "a call of the CloudWatch Logs API failed");
-        let message = "the platform failed; its own log says why";
-        Self::new(kind::SERVICE_UNAVAILABLE, message)
-    }
-
     /// The refusal as a response.
     fn response(self) -> Response<Body> {
         let Kind { name, key, .. } = self.kind;
@@ -98,10 +91,9 @@ async fn read_body<T: Request>(body: Body) -> Result<T, Refusal> {
                 Refusal::new(SERIALIZATION, error.to_string())
             }
         })?;
-    read(&Source::Json(&body)).map_err(|error| match error {
+    read(Source::Json(body)).map_err(|error| match error {
         Unread::Misfit(misfit) => Refusal::new(SERIALIZATION, misfit.to_string()),
         Unread::Broken(message) => Refusal::new(kind::INVALID_PARAMETER, message),
-        Unread::Ours => Refusal::ours(&error),
     })
 }
 

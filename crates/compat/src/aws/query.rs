@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use http::request::Parts;
 use http::{Response, StatusCode};
-use serde::Serialize;
 use serde_json::Value;
 
-use super::shape::{Kind, Request, Source, Unread, read};
+use super::shape::{Given, Kind, Request, Source, Unread, json, read};
 use super::unserved::{answer, query_error};
 use super::{Caller, text};
 use crate::Body;
@@ -48,7 +47,6 @@ impl QueryError {
 pub(super) const VALIDATION: Kind = Kind::new("ValidationError", 400, "Message", false);
 const MALFORMED_INPUT: Kind = Kind::new("MalformedInput", 400, "Message", false);
 const MISSING_ACTION: Kind = Kind::new("MissingAction", 400, "Message", false);
-const INTERNAL_FAILURE: Kind = Kind::new("InternalFailure", 500, "Message", false);
 const THROTTLING: Kind = Kind::new("Throttling", 400, "Message", false);
 
 impl Query {
@@ -74,22 +72,10 @@ impl Query {
 
     /// What the action takes.
     pub(super) fn read<T: Request>(&self) -> Result<T, QueryError> {
-        read(&Source::Form(&self.form)).map_err(|error| match error {
+        read(Source::Form(&self.form)).map_err(|error| match error {
             Unread::Misfit(_) => QueryError::new(MALFORMED_INPUT, error.to_string()),
             Unread::Broken(message) => QueryError::new(VALIDATION, message),
-            Unread::Ours => QueryError::ours(&error),
         })
-    }
-}
-
-impl QueryError {
-    /// The platform failed; what failed is logged and not told.
-    fn ours(error: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%error, "a call of a query API failed");
-        Self::new(
-            INTERNAL_FAILURE,
-            "the platform failed; its own log says why",
-        )
     }
 }
 
@@ -98,9 +84,10 @@ pub(super) fn answered(
     action: &str,
     namespace: &str,
     caller: &Caller,
-    result: &impl Serialize,
-) -> Result<Response<Body>, QueryError> {
-    let result = serde_json::to_value(result).map_err(|error| QueryError::ours(&error))?;
+    result: &dyn Given,
+) -> Response<Body> {
+    // What is given is JSON, which has the same members.
+    let result = serde_json::from_str(&json(result)).unwrap_or_default();
     let mut body = format!("<{action}Response xmlns=\"{namespace}\"><{action}Result>");
     write(&result, &mut body);
     body.push_str(&format!(
@@ -108,7 +95,7 @@ pub(super) fn answered(
          </{action}Response>\n",
         caller.request_id
     ));
-    Ok(answer(StatusCode::OK, "text/xml", body))
+    answer(StatusCode::OK, "text/xml", body)
 }
 
 /// Members as elements of their names, items as elements `member`.

@@ -10,10 +10,8 @@ mod typed;
 use http::StatusCode;
 
 pub(crate) use fill::{Request, Source, Unread, read};
-pub(crate) use typed::{
-    Blob, Date, Timestamp, answers, choices, exchanged, heads, inputs, requests,
-};
-pub(crate) use typed::{Given, Taken, Taking, put};
+pub(crate) use typed::{Blob, Date, Given, Taken, Timestamp, give, json, take, taken, text};
+pub(crate) use typed::{answers, choices, exchanged, heads, inputs, requests, structures};
 
 use pattern::Pattern;
 

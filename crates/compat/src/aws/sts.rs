@@ -50,20 +50,16 @@ impl Aws {
         match operation.is {
             Name::GetCallerIdentity => {
                 let GetCallerIdentityRequest {} = query.read()?;
-                answered(
-                    action,
-                    NAMESPACE,
-                    caller,
-                    &caller_identity(&caller.identity),
-                )
+                let identity = caller_identity(&caller.identity);
+                Ok(answered(action, NAMESPACE, caller, &identity))
             }
             Name::AssumeRole => {
                 let assumed = self.assume_role(caller, &query.read()?)?;
-                answered(action, NAMESPACE, caller, &assumed)
+                Ok(answered(action, NAMESPACE, caller, &assumed))
             }
             Name::GetSessionToken => {
                 let session = self.get_session_token(caller, &query.read()?)?;
-                answered(action, NAMESPACE, caller, &session)
+                Ok(answered(action, NAMESPACE, caller, &session))
             }
             _ => {
                 let message = format!("the operation {action} of STS is not served here yet");

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::shapes::choice::*;
 use super::shapes::*;
 use super::{integer, long};
-use crate::aws::shape::Taken;
+use crate::aws::shape::{self, Taken};
 
 /// The configuration as single functions show it. `target` is how the caller named it.
 pub(super) fn whole(function: &FunctionView, target: &FunctionRef) -> FunctionConfiguration {
@@ -139,9 +139,9 @@ pub(super) fn listed(function: &FunctionView, target: &FunctionRef) -> FunctionC
 }
 
 /// A member that was kept as it was given.
-fn read<T: Taken>(kept: &BTreeMap<String, String>, name: &str) -> Option<T> {
+fn read<T: Taken + Default>(kept: &BTreeMap<String, String>, name: &str) -> Option<T> {
     let value = serde_json::from_str(kept.get(name)?).ok()?;
-    T::take(value)
+    Some(shape::taken(value))
 }
 
 /// Bytes of an archive as it was sent, or of the folder that there is instead.

@@ -52,7 +52,7 @@ impl Aws {
             ));
         };
         let runtime = runtime_of(runtime)?;
-        let settings = Settings::of_creation(&request, self.layers(ask, request.layers.as_ref())?)?;
+        let settings = Settings::of_creation(&request, self.layers(ask, request.layers.as_ref())?);
         let code = self
             .code(Source {
                 zip_file: request.code.zip_file,
@@ -132,7 +132,7 @@ impl Aws {
         let expected = expected(&before, request.revision_id.as_deref())?;
         let runtime = request.runtime.as_ref().map(runtime_of).transpose()?;
         let handler = request.handler.clone();
-        let settings = Settings::of_update(&request, self.layers(ask, request.layers.as_ref())?)?;
+        let settings = Settings::of_update(&request, self.layers(ask, request.layers.as_ref())?);
         let update = Update {
             expected,
             edit: Box::new(move |config| {

@@ -156,11 +156,9 @@ requests! {
         function_name "FunctionName": String,
         qualifier "Qualifier": String,
     }
-    #[derive(Default)]
     Environment {
         variables "Variables": Option<BTreeMap<String, String>>,
     }
-    #[derive(Default)]
     FunctionCode {
         zip_file "ZipFile": Option<Blob>,
         s3_bucket "S3Bucket": Option<String>,
@@ -170,7 +168,6 @@ requests! {
         image_uri "ImageUri": Option<String>,
         source_kms_key_arn "SourceKMSKeyArn": Option<String>,
     }
-    #[derive(Default)]
     GetAccountSettingsRequest {
     }
     GetAliasRequest {
@@ -251,7 +248,6 @@ requests! {
         tenant_id "TenantId": Option<String>,
         invocation_type "InvocationType": Option<ResponseStreamingInvocationType>,
     }
-    #[derive(Default)]
     LayerVersionContentInput {
         s3_bucket "S3Bucket": Option<String>,
         s3_key "S3Key": Option<String>,
@@ -265,12 +261,10 @@ requests! {
         marker "Marker": Option<String>,
         max_items "MaxItems": Option<i32>,
     }
-    #[derive(Default)]
     ListCodeSigningConfigsRequest {
         marker "Marker": Option<String>,
         max_items "MaxItems": Option<i32>,
     }
-    #[derive(Default)]
     ListEventSourceMappingsRequest {
         event_source_arn "EventSourceArn": Option<String>,
         function_name "FunctionName": Option<String>,
@@ -292,7 +286,6 @@ requests! {
         marker "Marker": Option<String>,
         max_items "MaxItems": Option<i32>,
     }
-    #[derive(Default)]
     ListFunctionsRequest {
         master_region "MasterRegion": Option<String>,
         function_version "FunctionVersion": Option<FunctionVersion>,
@@ -306,7 +299,6 @@ requests! {
         marker "Marker": Option<String>,
         max_items "MaxItems": Option<i32>,
     }
-    #[derive(Default)]
     ListLayersRequest {
         compatible_architecture "CompatibleArchitecture": Option<Architecture>,
         compatible_runtime "CompatibleRuntime": Option<Runtime>,
@@ -383,7 +375,6 @@ requests! {
         qualifier "Qualifier": Option<String>,
         revision_id "RevisionId": Option<String>,
     }
-    #[derive(Default)]
     SnapStart {
         apply_on "ApplyOn": Option<SnapStartApplyOn>,
     }
@@ -391,7 +382,6 @@ requests! {
         resource "Resource": String,
         tags "Tags": BTreeMap<String, String>,
     }
-    #[derive(Default)]
     TracingConfig {
         mode "Mode": Option<TracingMode>,
     }
@@ -491,7 +481,6 @@ requests! {
         cors "Cors": Option<Cors>,
         invoke_mode "InvokeMode": Option<InvokeMode>,
     }
-    #[derive(Default)]
     VpcConfig {
         subnet_ids "SubnetIds": Option<Vec<String>>,
         security_group_ids "SecurityGroupIds": Option<Vec<String>>,
@@ -500,7 +489,6 @@ requests! {
 }
 
 answers! {
-    #[derive(Default)]
     AccountLimit {
         total_code_size "TotalCodeSize": Option<i64>,
         code_size_unzipped "CodeSizeUnzipped": Option<i64>,
@@ -508,21 +496,17 @@ answers! {
         concurrent_executions "ConcurrentExecutions": Option<i32>,
         unreserved_concurrent_executions "UnreservedConcurrentExecutions": Option<i32>,
     }
-    #[derive(Default)]
     AccountUsage {
         total_code_size "TotalCodeSize": Option<i64>,
         function_count "FunctionCount": Option<i64>,
     }
-    #[derive(Default)]
     AddLayerVersionPermissionResponse {
         statement "Statement": Option<String>,
         revision_id "RevisionId": Option<String>,
     }
-    #[derive(Default)]
     AddPermissionResponse {
         statement "Statement": Option<String>,
     }
-    #[derive(Default)]
     AliasConfiguration {
         alias_arn "AliasArn": Option<String>,
         name "Name": Option<String>,
@@ -531,7 +515,6 @@ answers! {
         routing_config "RoutingConfig": Option<AliasRoutingConfiguration>,
         revision_id "RevisionId": Option<String>,
     }
-    #[derive(Default)]
     CodeSigningConfig {
         code_signing_config_id "CodeSigningConfigId": Option<String>,
         code_signing_config_arn "CodeSigningConfigArn": Option<String>,
@@ -540,15 +523,12 @@ answers! {
         code_signing_policies "CodeSigningPolicies": Option<CodeSigningPolicies>,
         last_modified "LastModified": Option<String>,
     }
-    #[derive(Default)]
     Concurrency {
         reserved_concurrent_executions "ReservedConcurrentExecutions": Option<i32>,
     }
-    #[derive(Default)]
     CreateCodeSigningConfigResponse {
         code_signing_config "CodeSigningConfig": Option<CodeSigningConfig>,
     }
-    #[derive(Default)]
     CreateFunctionUrlConfigResponse {
         function_url "FunctionUrl": Option<String>,
         function_arn "FunctionArn": Option<String>,
@@ -557,17 +537,14 @@ answers! {
         creation_time "CreationTime": Option<String>,
         invoke_mode "InvokeMode": Option<InvokeMode>,
     }
-    #[derive(Default)]
     EnvironmentError {
         error_code "ErrorCode": Option<String>,
         message "Message": Option<String>,
     }
-    #[derive(Default)]
     EnvironmentResponse {
         variables "Variables": Option<BTreeMap<String, String>>,
         error "Error": Option<EnvironmentError>,
     }
-    #[derive(Default)]
     EventSourceMappingConfiguration {
         uuid "UUID": Option<String>,
         starting_position "StartingPosition": Option<EventSourcePosition>,
@@ -603,12 +580,10 @@ answers! {
         event_source_mapping_arn "EventSourceMappingArn": Option<String>,
         provisioned_poller_config "ProvisionedPollerConfig": Option<ProvisionedPollerConfig>,
     }
-    #[derive(Default)]
     FilterCriteriaError {
         error_code "ErrorCode": Option<String>,
         message "Message": Option<String>,
     }
-    #[derive(Default)]
     FunctionCodeLocation {
         repository_type "RepositoryType": Option<String>,
         location "Location": Option<String>,
@@ -618,12 +593,10 @@ answers! {
         source_kms_key_arn "SourceKMSKeyArn": Option<String>,
         error "Error": Option<FunctionCodeLocationError>,
     }
-    #[derive(Default)]
     FunctionCodeLocationError {
         error_code "ErrorCode": Option<String>,
         message "Message": Option<String>,
     }
-    #[derive(Default)]
     FunctionConfiguration {
         function_name "FunctionName": Option<String>,
         function_arn "FunctionArn": Option<String>,
@@ -668,7 +641,6 @@ answers! {
         runtime_config "RuntimeConfig": Option<FunctionRuntimeConfig>,
         accelerator_config "AcceleratorConfig": Option<AcceleratorConfig>,
     }
-    #[derive(Default)]
     FunctionEventInvokeConfig {
         last_modified "LastModified": Option<Timestamp>,
         function_arn "FunctionArn": Option<String>,
@@ -676,7 +648,6 @@ answers! {
         maximum_event_age_in_seconds "MaximumEventAgeInSeconds": Option<i32>,
         destination_config "DestinationConfig": Option<DestinationConfig>,
     }
-    #[derive(Default)]
     FunctionUrlConfig {
         function_url "FunctionUrl": Option<String>,
         function_arn "FunctionArn": Option<String>,
@@ -686,29 +657,23 @@ answers! {
         auth_type "AuthType": Option<FunctionUrlAuthType>,
         invoke_mode "InvokeMode": Option<InvokeMode>,
     }
-    #[derive(Default)]
     GetAccountSettingsResponse {
         account_limit "AccountLimit": Option<AccountLimit>,
         account_usage "AccountUsage": Option<AccountUsage>,
     }
-    #[derive(Default)]
     GetCodeSigningConfigResponse {
         code_signing_config "CodeSigningConfig": Option<CodeSigningConfig>,
     }
-    #[derive(Default)]
     GetFunctionCodeSigningConfigResponse {
         code_signing_config_arn "CodeSigningConfigArn": Option<String>,
         function_name "FunctionName": Option<String>,
     }
-    #[derive(Default)]
     GetFunctionConcurrencyResponse {
         reserved_concurrent_executions "ReservedConcurrentExecutions": Option<i32>,
     }
-    #[derive(Default)]
     GetFunctionRecursionConfigResponse {
         recursive_loop "RecursiveLoop": Option<RecursiveLoop>,
     }
-    #[derive(Default)]
     GetFunctionResponse {
         configuration "Configuration": Option<FunctionConfiguration>,
         code "Code": Option<FunctionCodeLocation>,
@@ -716,7 +681,6 @@ answers! {
         tags_error "TagsError": Option<TagsError>,
         concurrency "Concurrency": Option<Concurrency>,
     }
-    #[derive(Default)]
     GetFunctionUrlConfigResponse {
         function_url "FunctionUrl": Option<String>,
         function_arn "FunctionArn": Option<String>,
@@ -726,12 +690,10 @@ answers! {
         last_modified_time "LastModifiedTime": Option<String>,
         invoke_mode "InvokeMode": Option<InvokeMode>,
     }
-    #[derive(Default)]
     GetLayerVersionPolicyResponse {
         policy "Policy": Option<String>,
         revision_id "RevisionId": Option<String>,
     }
-    #[derive(Default)]
     GetLayerVersionResponse {
         content "Content": Option<LayerVersionContentOutput>,
         layer_arn "LayerArn": Option<String>,
@@ -743,12 +705,10 @@ answers! {
         compatible_runtimes "CompatibleRuntimes": Option<Vec<Runtime>>,
         license_info "LicenseInfo": Option<String>,
     }
-    #[derive(Default)]
     GetPolicyResponse {
         policy "Policy": Option<String>,
         revision_id "RevisionId": Option<String>,
     }
-    #[derive(Default)]
     GetProvisionedConcurrencyConfigResponse {
         requested_provisioned_concurrent_executions "RequestedProvisionedConcurrentExecutions": Option<i32>,
         available_provisioned_concurrent_executions "AvailableProvisionedConcurrentExecutions": Option<i32>,
@@ -757,36 +717,30 @@ answers! {
         status_reason "StatusReason": Option<String>,
         last_modified "LastModified": Option<String>,
     }
-    #[derive(Default)]
     GetRuntimeManagementConfigResponse {
         update_runtime_on "UpdateRuntimeOn": Option<UpdateRuntimeOn>,
         function_arn "FunctionArn": Option<String>,
         runtime_version_arn "RuntimeVersionArn": Option<String>,
     }
-    #[derive(Default)]
     ImageConfigError {
         error_code "ErrorCode": Option<String>,
         message "Message": Option<String>,
     }
-    #[derive(Default)]
     ImageConfigResponse {
         image_config "ImageConfig": Option<ImageConfig>,
         error "Error": Option<ImageConfigError>,
     }
-    #[derive(Default)]
     InvokeWithResponseStreamCompleteEvent {
         error_code "ErrorCode": Option<String>,
         error_details "ErrorDetails": Option<String>,
         log_result "LogResult": Option<String>,
     }
-    #[derive(Default)]
     Layer {
         arn "Arn": Option<String>,
         code_size "CodeSize": Option<i64>,
         signing_profile_version_arn "SigningProfileVersionArn": Option<String>,
         signing_job_arn "SigningJobArn": Option<String>,
     }
-    #[derive(Default)]
     LayerVersionContentOutput {
         location "Location": Option<String>,
         code_sha256 "CodeSha256": Option<String>,
@@ -795,7 +749,6 @@ answers! {
         signing_job_arn "SigningJobArn": Option<String>,
         resolved_s3_object "ResolvedS3Object": Option<ResolvedS3Object>,
     }
-    #[derive(Default)]
     LayerVersionsListItem {
         layer_version_arn "LayerVersionArn": Option<String>,
         version "Version": Option<i64>,
@@ -805,72 +758,58 @@ answers! {
         compatible_runtimes "CompatibleRuntimes": Option<Vec<Runtime>>,
         license_info "LicenseInfo": Option<String>,
     }
-    #[derive(Default)]
     LayersListItem {
         layer_name "LayerName": Option<String>,
         layer_arn "LayerArn": Option<String>,
         latest_matching_version "LatestMatchingVersion": Option<LayerVersionsListItem>,
     }
-    #[derive(Default)]
     ListAliasesResponse {
         next_marker "NextMarker": Option<String>,
         aliases "Aliases": Option<Vec<AliasConfiguration>>,
     }
-    #[derive(Default)]
     ListCodeSigningConfigsResponse {
         next_marker "NextMarker": Option<String>,
         code_signing_configs "CodeSigningConfigs": Option<Vec<CodeSigningConfig>>,
     }
-    #[derive(Default)]
     ListEventSourceMappingsResponse {
         next_marker "NextMarker": Option<String>,
         event_source_mappings "EventSourceMappings": Option<Vec<EventSourceMappingConfiguration>>,
     }
-    #[derive(Default)]
     ListFunctionEventInvokeConfigsResponse {
         function_event_invoke_configs "FunctionEventInvokeConfigs": Option<Vec<FunctionEventInvokeConfig>>,
         next_marker "NextMarker": Option<String>,
     }
-    #[derive(Default)]
     ListFunctionUrlConfigsResponse {
         function_url_configs "FunctionUrlConfigs": Option<Vec<FunctionUrlConfig>>,
         next_marker "NextMarker": Option<String>,
     }
-    #[derive(Default)]
     ListFunctionsByCodeSigningConfigResponse {
         next_marker "NextMarker": Option<String>,
         function_arns "FunctionArns": Option<Vec<String>>,
     }
-    #[derive(Default)]
     ListFunctionsResponse {
         next_marker "NextMarker": Option<String>,
         functions "Functions": Option<Vec<FunctionConfiguration>>,
     }
-    #[derive(Default)]
     ListLayerVersionsResponse {
         next_marker "NextMarker": Option<String>,
         layer_versions "LayerVersions": Option<Vec<LayerVersionsListItem>>,
     }
-    #[derive(Default)]
     ListLayersResponse {
         next_marker "NextMarker": Option<String>,
         layers "Layers": Option<Vec<LayersListItem>>,
     }
-    #[derive(Default)]
     ListProvisionedConcurrencyConfigsResponse {
         provisioned_concurrency_configs "ProvisionedConcurrencyConfigs": Option<Vec<ProvisionedConcurrencyConfigListItem>>,
         next_marker "NextMarker": Option<String>,
     }
-    #[derive(Default)]
     ListTagsResponse {
         tags "Tags": Option<BTreeMap<String, String>>,
     }
-    #[derive(Default)]
     ListVersionsByFunctionResponse {
         next_marker "NextMarker": Option<String>,
         versions "Versions": Option<Vec<FunctionConfiguration>>,
     }
-    #[derive(Default)]
     ProvisionedConcurrencyConfigListItem {
         function_arn "FunctionArn": Option<String>,
         requested_provisioned_concurrent_executions "RequestedProvisionedConcurrentExecutions": Option<i32>,
@@ -880,7 +819,6 @@ answers! {
         status_reason "StatusReason": Option<String>,
         last_modified "LastModified": Option<String>,
     }
-    #[derive(Default)]
     PublishLayerVersionResponse {
         content "Content": Option<LayerVersionContentOutput>,
         layer_arn "LayerArn": Option<String>,
@@ -892,16 +830,13 @@ answers! {
         compatible_runtimes "CompatibleRuntimes": Option<Vec<Runtime>>,
         license_info "LicenseInfo": Option<String>,
     }
-    #[derive(Default)]
     PutFunctionCodeSigningConfigResponse {
         code_signing_config_arn "CodeSigningConfigArn": Option<String>,
         function_name "FunctionName": Option<String>,
     }
-    #[derive(Default)]
     PutFunctionRecursionConfigResponse {
         recursive_loop "RecursiveLoop": Option<RecursiveLoop>,
     }
-    #[derive(Default)]
     PutProvisionedConcurrencyConfigResponse {
         requested_provisioned_concurrent_executions "RequestedProvisionedConcurrentExecutions": Option<i32>,
         allocated_provisioned_concurrent_executions "AllocatedProvisionedConcurrentExecutions": Option<i32>,
@@ -910,47 +845,38 @@ answers! {
         status_reason "StatusReason": Option<String>,
         last_modified "LastModified": Option<String>,
     }
-    #[derive(Default)]
     PutRuntimeManagementConfigResponse {
         update_runtime_on "UpdateRuntimeOn": Option<UpdateRuntimeOn>,
         function_arn "FunctionArn": Option<String>,
         runtime_version_arn "RuntimeVersionArn": Option<String>,
     }
-    #[derive(Default)]
     ResolvedS3Object {
         s3_bucket "S3Bucket": Option<String>,
         s3_key "S3Key": Option<String>,
         s3_object_version "S3ObjectVersion": Option<String>,
     }
-    #[derive(Default)]
     RuntimeVersionConfig {
         runtime_version_arn "RuntimeVersionArn": Option<String>,
         error "Error": Option<RuntimeVersionError>,
     }
-    #[derive(Default)]
     RuntimeVersionError {
         error_code "ErrorCode": Option<String>,
         message "Message": Option<String>,
     }
-    #[derive(Default)]
     SnapStartResponse {
         apply_on "ApplyOn": Option<SnapStartApplyOn>,
         optimization_status "OptimizationStatus": Option<SnapStartOptimizationStatus>,
     }
-    #[derive(Default)]
     TagsError {
         error_code "ErrorCode": Option<String>,
         message "Message": Option<String>,
     }
-    #[derive(Default)]
     TracingConfigResponse {
         mode "Mode": Option<TracingMode>,
     }
-    #[derive(Default)]
     UpdateCodeSigningConfigResponse {
         code_signing_config "CodeSigningConfig": Option<CodeSigningConfig>,
     }
-    #[derive(Default)]
     UpdateFunctionUrlConfigResponse {
         function_url "FunctionUrl": Option<String>,
         function_arn "FunctionArn": Option<String>,
@@ -960,7 +886,6 @@ answers! {
         last_modified_time "LastModifiedTime": Option<String>,
         invoke_mode "InvokeMode": Option<InvokeMode>,
     }
-    #[derive(Default)]
     VpcConfigResponse {
         subnet_ids "SubnetIds": Option<Vec<String>>,
         security_group_ids "SecurityGroupIds": Option<Vec<String>>,
@@ -973,14 +898,12 @@ exchanged! {
     AcceleratorConfig {
         accelerator_memory_size "AcceleratorMemorySize": i32,
     }
-    #[derive(Default)]
     AliasRoutingConfiguration {
         additional_version_weights "AdditionalVersionWeights": Option<BTreeMap<String, f64>>,
     }
     AllowedPublishers {
         signing_profile_version_arns "SigningProfileVersionArns": Vec<String>,
     }
-    #[derive(Default)]
     AmazonManagedKafkaEventSourceConfig {
         consumer_group_id "ConsumerGroupId": Option<String>,
         schema_registry_config "SchemaRegistryConfig": Option<KafkaSchemaRegistryConfig>,
@@ -988,11 +911,9 @@ exchanged! {
     CapacityProviderConfig {
         lambda_managed_instances_capacity_provider_config "LambdaManagedInstancesCapacityProviderConfig": LambdaManagedInstancesCapacityProviderConfig,
     }
-    #[derive(Default)]
     CodeSigningPolicies {
         untrusted_artifact_on_deployment "UntrustedArtifactOnDeployment": Option<CodeSigningPolicy>,
     }
-    #[derive(Default)]
     Cors {
         allow_credentials "AllowCredentials": Option<bool>,
         allow_headers "AllowHeaders": Option<Vec<String>>,
@@ -1001,22 +922,18 @@ exchanged! {
         expose_headers "ExposeHeaders": Option<Vec<String>>,
         max_age "MaxAge": Option<i32>,
     }
-    #[derive(Default)]
     DeadLetterConfig {
         target_arn "TargetArn": Option<String>,
     }
-    #[derive(Default)]
     DestinationConfig {
         on_success "OnSuccess": Option<OnSuccess>,
         on_failure "OnFailure": Option<OnFailure>,
     }
-    #[derive(Default)]
     DocumentDBEventSourceConfig {
         database_name "DatabaseName": Option<String>,
         collection_name "CollectionName": Option<String>,
         full_document "FullDocument": Option<FullDocument>,
     }
-    #[derive(Default)]
     DurableConfig {
         kms_key_arn "KMSKeyArn": Option<String>,
         retention_period_in_days "RetentionPeriodInDays": Option<i32>,
@@ -1025,11 +942,9 @@ exchanged! {
     EphemeralStorage {
         size "Size": i32,
     }
-    #[derive(Default)]
     EventSourceMappingLoggingConfig {
         system_log_level "SystemLogLevel": Option<EventSourceMappingSystemLogLevel>,
     }
-    #[derive(Default)]
     EventSourceMappingMetricsConfig {
         metrics "Metrics": Option<Vec<EventSourceMappingMetric>>,
     }
@@ -1038,11 +953,9 @@ exchanged! {
         local_mount_path "LocalMountPath": String,
         s3_files_config "S3FilesConfig": Option<S3FilesConfig>,
     }
-    #[derive(Default)]
     Filter {
         pattern "Pattern": Option<String>,
     }
-    #[derive(Default)]
     FilterCriteria {
         filters "Filters": Option<Vec<Filter>>,
     }
@@ -1050,25 +963,21 @@ exchanged! {
         runtime_arn "RuntimeArn": String,
         runtime_alias "RuntimeAlias": String,
     }
-    #[derive(Default)]
     ImageConfig {
         entry_point "EntryPoint": Option<Vec<String>>,
         command "Command": Option<Vec<String>>,
         working_directory "WorkingDirectory": Option<String>,
     }
-    #[derive(Default)]
     KafkaSchemaRegistryAccessConfig {
         r#type "Type": Option<KafkaSchemaRegistryAuthType>,
         uri "URI": Option<String>,
     }
-    #[derive(Default)]
     KafkaSchemaRegistryConfig {
         schema_registry_uri "SchemaRegistryURI": Option<String>,
         event_record_format "EventRecordFormat": Option<SchemaRegistryEventRecordFormat>,
         access_configs "AccessConfigs": Option<Vec<KafkaSchemaRegistryAccessConfig>>,
         schema_validation_configs "SchemaValidationConfigs": Option<Vec<KafkaSchemaValidationConfig>>,
     }
-    #[derive(Default)]
     KafkaSchemaValidationConfig {
         attribute "Attribute": Option<KafkaSchemaValidationAttribute>,
     }
@@ -1077,46 +986,37 @@ exchanged! {
         per_execution_environment_max_concurrency "PerExecutionEnvironmentMaxConcurrency": Option<i32>,
         execution_environment_memory_gi_b_per_v_cpu "ExecutionEnvironmentMemoryGiBPerVCpu": Option<f64>,
     }
-    #[derive(Default)]
     LoggingConfig {
         log_format "LogFormat": Option<LogFormat>,
         application_log_level "ApplicationLogLevel": Option<ApplicationLogLevel>,
         system_log_level "SystemLogLevel": Option<SystemLogLevel>,
         log_group "LogGroup": Option<String>,
     }
-    #[derive(Default)]
     OnFailure {
         destination "Destination": Option<String>,
     }
-    #[derive(Default)]
     OnSuccess {
         destination "Destination": Option<String>,
     }
-    #[derive(Default)]
     ProvisionedPollerConfig {
         minimum_pollers "MinimumPollers": Option<i32>,
         maximum_pollers "MaximumPollers": Option<i32>,
         poller_group_name "PollerGroupName": Option<String>,
     }
-    #[derive(Default)]
     S3FilesConfig {
         direct_s3_read "DirectS3Read": Option<DirectS3Read>,
     }
-    #[derive(Default)]
     ScalingConfig {
         maximum_concurrency "MaximumConcurrency": Option<i32>,
     }
-    #[derive(Default)]
     SelfManagedEventSource {
         endpoints "Endpoints": Option<BTreeMap<String, Vec<String>>>,
     }
-    #[derive(Default)]
     SelfManagedKafkaEventSourceConfig {
         consumer_group_id "ConsumerGroupId": Option<String>,
         schema_registry_config "SchemaRegistryConfig": Option<KafkaSchemaRegistryConfig>,
         consumption_mode "ConsumptionMode": Option<KafkaEventSourceMappingConsumptionMode>,
     }
-    #[derive(Default)]
     SourceAccessConfiguration {
         r#type "Type": Option<SourceAccessType>,
         uri "URI": Option<String>,

@@ -7,11 +7,11 @@ use crate::aws::shape::{Request, Source, read};
 
 /// What is told of a request that has these members in its body and this function in its path.
 fn check<T: Request>(body: &str, expected: Expect) {
-    let read = read::<T>(&Source::Rest {
+    let read = read::<T>(Source::Rest {
         labels: &[("FunctionName", "hello".to_owned())],
         query: "",
         headers: &http::HeaderMap::new(),
-        body: Some(body.as_bytes()),
+        body: Some(body.to_owned().into()),
     });
     expected.assert_eq(&match read {
         Ok(_) => "fine".to_owned(),

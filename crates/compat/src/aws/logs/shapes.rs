@@ -36,7 +36,6 @@ requests! {
     DeleteRetentionPolicyRequest {
         log_group_name "logGroupName": String,
     }
-    #[derive(Default)]
     DescribeLogGroupsRequest {
         account_identifiers "accountIdentifiers": Option<Vec<String>>,
         log_group_name_prefix "logGroupNamePrefix": Option<String>,
@@ -47,7 +46,6 @@ requests! {
         log_group_class "logGroupClass": Option<LogGroupClass>,
         log_group_identifiers "logGroupIdentifiers": Option<Vec<String>>,
     }
-    #[derive(Default)]
     DescribeLogStreamsRequest {
         log_group_name "logGroupName": Option<String>,
         log_group_identifier "logGroupIdentifier": Option<String>,
@@ -57,12 +55,10 @@ requests! {
         next_token "nextToken": Option<String>,
         limit "limit": Option<i32>,
     }
-    #[derive(Default)]
     Entity {
         key_attributes "keyAttributes": Option<BTreeMap<String, String>>,
         attributes "attributes": Option<BTreeMap<String, String>>,
     }
-    #[derive(Default)]
     FilterLogEventsRequest {
         log_group_name "logGroupName": Option<String>,
         log_group_identifier "logGroupIdentifier": Option<String>,
@@ -128,23 +124,19 @@ requests! {
 }
 
 answers! {
-    #[derive(Default)]
     DescribeLogGroupsResponse {
         log_groups "logGroups": Option<Vec<LogGroup>>,
         next_token "nextToken": Option<String>,
     }
-    #[derive(Default)]
     DescribeLogStreamsResponse {
         log_streams "logStreams": Option<Vec<LogStream>>,
         next_token "nextToken": Option<String>,
     }
-    #[derive(Default)]
     FilterLogEventsResponse {
         events "events": Option<Vec<FilteredLogEvent>>,
         searched_log_streams "searchedLogStreams": Option<Vec<SearchedLogStream>>,
         next_token "nextToken": Option<String>,
     }
-    #[derive(Default)]
     FilteredLogEvent {
         log_stream_name "logStreamName": Option<String>,
         timestamp "timestamp": Option<i64>,
@@ -152,21 +144,17 @@ answers! {
         ingestion_time "ingestionTime": Option<i64>,
         event_id "eventId": Option<String>,
     }
-    #[derive(Default)]
     GetLogEventsResponse {
         events "events": Option<Vec<OutputLogEvent>>,
         next_forward_token "nextForwardToken": Option<String>,
         next_backward_token "nextBackwardToken": Option<String>,
     }
-    #[derive(Default)]
     ListTagsForResourceResponse {
         tags "tags": Option<BTreeMap<String, String>>,
     }
-    #[derive(Default)]
     ListTagsLogGroupResponse {
         tags "tags": Option<BTreeMap<String, String>>,
     }
-    #[derive(Default)]
     LogGroup {
         log_group_name "logGroupName": Option<String>,
         creation_time "creationTime": Option<i64>,
@@ -183,7 +171,6 @@ answers! {
         bearer_token_authentication_enabled "bearerTokenAuthenticationEnabled": Option<bool>,
         retention_policy_name "retentionPolicyName": Option<String>,
     }
-    #[derive(Default)]
     LogStream {
         log_stream_name "logStreamName": Option<String>,
         creation_time "creationTime": Option<i64>,
@@ -194,29 +181,24 @@ answers! {
         arn "arn": Option<String>,
         stored_bytes "storedBytes": Option<i64>,
     }
-    #[derive(Default)]
     OutputLogEvent {
         timestamp "timestamp": Option<i64>,
         message "message": Option<String>,
         ingestion_time "ingestionTime": Option<i64>,
     }
-    #[derive(Default)]
     PutLogEventsResponse {
         next_sequence_token "nextSequenceToken": Option<String>,
         rejected_log_events_info "rejectedLogEventsInfo": Option<RejectedLogEventsInfo>,
         rejected_entity_info "rejectedEntityInfo": Option<RejectedEntityInfo>,
     }
-    #[derive(Default)]
     RejectedEntityInfo {
         error_type "errorType": Option<EntityRejectionErrorType>,
     }
-    #[derive(Default)]
     RejectedLogEventsInfo {
         too_new_log_event_start_index "tooNewLogEventStartIndex": Option<i32>,
         too_old_log_event_end_index "tooOldLogEventEndIndex": Option<i32>,
         expired_log_event_end_index "expiredLogEventEndIndex": Option<i32>,
     }
-    #[derive(Default)]
     SearchedLogStream {
         log_stream_name "logStreamName": Option<String>,
         searched_completely "searchedCompletely": Option<bool>,

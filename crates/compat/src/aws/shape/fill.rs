@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Number, Value};
 
@@ -10,7 +11,7 @@ use super::{Blob, Member, Place, Shape, Taken, check};
 use crate::aws::text;
 
 /// What an operation takes.
-pub(crate) trait Request: Taken {
+pub(crate) trait Request: Taken + Default {
     /// Its members and their rules.
     const MEMBERS: &'static [Member];
 }
@@ -25,10 +26,10 @@ pub(crate) enum Source<'a> {
         query: &'a str,
         headers: &'a HeaderMap,
         /// None for operations that have nothing there.
-        body: Option<&'a [u8]>,
+        body: Option<Bytes>,
     },
     /// In its body, which is JSON.
-    Json(&'a [u8]),
+    Json(Bytes),
     /// In its body, which is a form; a name leads to one value, escapes resolved.
     Form(&'a BTreeMap<String, String>),
 }
@@ -69,70 +70,75 @@ pub(crate) enum Unread {
     /// Its values break rules, which the message names.
     #[error("{0}")]
     Broken(String),
-    /// The rules let through what the types do not hold.
-    #[error("a request kept the rules of the model and not its types")]
-    Ours,
 }
 
 /// The request, its values being of the model's types and keeping the model's rules.
-pub(crate) fn read<T: Request>(source: &Source<'_>) -> Result<T, Unread> {
+pub(crate) fn read<T: Request>(source: Source<'_>) -> Result<T, Unread> {
     let values = fill(T::MEMBERS, source)?;
-    match check::broken(T::MEMBERS, &values) {
-        Some(message) => Err(Unread::Broken(message)),
-        None => T::take(Value::Object(values)).ok_or(Unread::Ours),
+    if let Some(message) = check::broken(T::MEMBERS, &values) {
+        return Err(Unread::Broken(message));
     }
+    let mut request = T::default();
+    request.take(Value::Object(values));
+    Ok(request)
 }
 
 /// The members of a request, each with a value of its type; what the model does not name is gone.
-fn fill(members: &'static [Member], source: &Source<'_>) -> Result<Map<String, Value>, Misfit> {
-    let mut body = match source {
-        Source::Rest {
-            body: Some(bytes), ..
-        }
-        | Source::Json(bytes) => object(bytes)?,
-        Source::Rest { body: None, .. } | Source::Form(_) => Map::new(),
+fn fill(members: &[Member], mut source: Source<'_>) -> Result<Map<String, Value>, Misfit> {
+    let body = match &mut source {
+        Source::Rest { body, .. } => body.take(),
+        Source::Json(body) => Some(std::mem::take(body)),
+        Source::Form(_) => None,
     };
+    let mut body = object(body.unwrap_or_default())?;
     let mut filled = Map::new();
     for member in members {
-        let shape = member.shape;
-        let value = match (member.place, source) {
-            (_, Source::Form(form)) => from_form(shape, form, member.name)?,
-            (Place::Label(there), Source::Rest { labels, .. }) => {
-                let label = labels.iter().find(|(name, _)| *name == there);
-                label
-                    .map(|(_, label)| from_text(shape, label.clone()))
-                    .transpose()?
+        let value = match body.remove(member.name) {
+            Some(value) if matches!(member.place, Place::Body) => {
+                typed_or_null(member.shape, value)?
             }
-            (Place::Query(there), Source::Rest { query, .. }) => from_query(shape, query, there)?,
-            (Place::Header(there), Source::Rest { headers, .. }) => {
-                let header = headers.get(there).and_then(|header| header.to_str().ok());
-                header
-                    .filter(|header| !header.is_empty())
-                    .map(|header| from_text(shape, header.to_owned()))
-                    .transpose()?
-            }
-            _ => match body.remove(member.name) {
-                None | Some(Value::Null) => None,
-                Some(value) => Some(typed(shape, value)?),
-            },
+            _ => from_head(member, &source)?.unwrap_or_default(),
         };
-        if let Some(value) = value {
+        if !value.is_null() {
             filled.insert(member.name.to_owned(), value);
         }
     }
     Ok(filled)
 }
 
-/// The body's members; no body is an empty one.
-fn object(body: &[u8]) -> Result<Map<String, Value>, Misfit> {
+/// The body's members; no body is an empty one. Its bytes are gone then: it may be of code.
+fn object(body: Bytes) -> Result<Map<String, Value>, Misfit> {
     if body.is_empty() {
         return Ok(Map::new());
     }
-    match serde_json::from_slice(body)? {
+    match serde_json::from_slice(&body)? {
         Value::Object(members) => Ok(members),
         Value::Array(_) => Err(Misfit::List),
         _ => Err(Misfit::NoObject),
     }
+}
+
+/// A member that is in no JSON. What is empty there counts as none, as it does with the services.
+fn from_head(member: &Member, source: &Source<'_>) -> Result<Option<Value>, Misfit> {
+    let shape = member.shape;
+    let text = match (source, member.place) {
+        (Source::Form(form), _) => return from_form(shape, form, member.name),
+        (Source::Rest { query, .. }, Place::Query(there)) => {
+            return from_query(shape, query, there);
+        }
+        (Source::Rest { labels, .. }, Place::Label(there)) => {
+            let label = labels.iter().find(|(name, _)| *name == there);
+            label.map(|(_, label)| label.clone())
+        }
+        (Source::Rest { headers, .. }, Place::Header(there)) => {
+            let header = headers.get(there).and_then(|header| header.to_str().ok());
+            header.map(str::to_owned)
+        }
+        (Source::Rest { .. } | Source::Json(_), _) => None,
+    };
+    text.filter(|text| !text.is_empty())
+        .map(|text| from_text(shape, text))
+        .transpose()
 }
 
 /// A value whose parts have names that begin with its own: `Tags.member.1.Key`.
@@ -180,7 +186,6 @@ fn from_form(
     }
 }
 
-/// A parameter without a value counts as none, as it does there.
 fn from_query(shape: &Shape, query: &str, name: &str) -> Result<Option<Value>, Misfit> {
     if let Shape::List { item, .. } = shape {
         let items: Vec<Value> = text::parameters(query, name)

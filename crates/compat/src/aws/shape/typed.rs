@@ -1,74 +1,93 @@
-//! The types of requests and answers. A derive of serde for each of the models' structures would
-//! take far longer to build than these forms, which need a line a member.
+//! The types of requests and answers: a line a member. Values are taken and given through tables
+//! of members, because the models have some two hundred structures: derives of serde would take
+//! the build longer than all else in this room.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, Engine as _};
 use bytes::Bytes;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// What is made of a value that has kept the rules.
-pub(crate) trait Taken: Sized {
-    /// None for a value of another type, which the rules let through nowhere.
-    fn take(value: Value) -> Option<Self>;
-
-    /// What a member is that is not there.
-    fn absent() -> Option<Self> {
-        None
-    }
+/// What is filled with a value that has kept the rules.
+pub(crate) trait Taken {
+    /// A value of another type, which the rules let through nowhere, leaves it as it is.
+    fn take(&mut self, value: Value);
 }
 
-/// What is written as a member of an answer.
-pub(crate) trait Given: Serialize {
-    /// Whether the member is left out.
+/// What is written as a part of an answer.
+pub(crate) trait Given {
+    /// Whether a member is left out.
     fn is_absent(&self) -> bool {
         false
     }
+
+    /// Writes it as JSON.
+    fn give(&self, to: &mut Vec<u8>);
 }
 
-/// The members of a structure, taken one by one.
-#[derive(Debug)]
-pub(crate) struct Taking(Map<String, Value>);
+/// An answer, or a part of one, as JSON.
+pub(crate) fn json(answer: &dyn Given) -> String {
+    let mut json = Vec::new();
+    answer.give(&mut json);
+    // Texts go in only as texts.
+    String::from_utf8(json).unwrap_or_default()
+}
 
-impl Taking {
-    pub(crate) fn of(value: Value) -> Option<Self> {
-        match value {
-            Value::Object(members) => Some(Self(members)),
-            _ => None,
+/// Fills the members of a structure.
+pub(crate) fn take(value: Value, members: &mut [(&'static str, &mut dyn Taken)]) {
+    let Value::Object(mut values) = value else {
+        return;
+    };
+    for (name, member) in members {
+        if let Some(value) = values.remove(*name).filter(|value| !value.is_null()) {
+            member.take(value);
         }
     }
+}
 
-    pub(crate) fn member<T: Taken>(&mut self, name: &str) -> Option<T> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => T::absent(),
-            Some(value) => T::take(value),
-        }
+/// Writes those members of a structure that are there.
+pub(crate) fn give(to: &mut Vec<u8>, members: &[(&str, &dyn Given)]) {
+    let present = members.iter().filter(|(_, member)| !member.is_absent());
+    let mut mark = b'{';
+    for (name, member) in present {
+        to.push(mark);
+        mark = b',';
+        text(to, name);
+        to.push(b':');
+        member.give(to);
+    }
+    if mark == b'{' {
+        to.push(mark);
+    }
+    to.push(b'}');
+}
+
+/// Writes a text as JSON.
+pub(crate) fn text(to: &mut Vec<u8>, text: &str) {
+    // A vector takes all that it is given.
+    let _ = serde_json::to_writer(to, text);
+}
+
+fn show(to: &mut Vec<u8>, value: impl std::fmt::Display) {
+    let _ = write!(to, "{value}");
+}
+
+impl<T: Given> Given for &T {
+    fn is_absent(&self) -> bool {
+        (**self).is_absent()
+    }
+
+    fn give(&self, to: &mut Vec<u8>) {
+        (**self).give(to);
     }
 }
 
-/// Writes a member that is there.
-pub(crate) fn put<M: SerializeMap>(
-    to: &mut M,
-    name: &'static str,
-    member: &impl Given,
-) -> Result<(), M::Error> {
-    if member.is_absent() {
-        return Ok(());
-    }
-    to.serialize_entry(name, member)
-}
-
-impl<T: Taken> Taken for Option<T> {
-    fn take(value: Value) -> Option<Self> {
-        T::take(value).map(Some)
-    }
-
-    fn absent() -> Option<Self> {
-        Some(None)
+impl<T: Taken + Default> Taken for Option<T> {
+    fn take(&mut self, value: Value) {
+        self.insert(T::default()).take(value);
     }
 }
 
@@ -76,75 +95,101 @@ impl<T: Given> Given for Option<T> {
     fn is_absent(&self) -> bool {
         self.is_none()
     }
-}
 
-impl<T: Taken> Taken for Vec<T> {
-    fn take(value: Value) -> Option<Self> {
-        match value {
-            Value::Array(items) => items.into_iter().map(T::take).collect(),
-            _ => None,
+    fn give(&self, to: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.give(to),
+            None => to.extend(b"null"),
         }
     }
 }
 
-impl<T: Given> Given for Vec<T> {}
-
-impl<T: Taken> Taken for BTreeMap<String, T> {
-    fn take(value: Value) -> Option<Self> {
-        let Value::Object(entries) = value else {
-            return None;
-        };
-        let entries = entries.into_iter();
-        entries
-            .map(|(key, value)| Some((key, T::take(value)?)))
-            .collect()
+impl<T: Taken + Default> Taken for Vec<T> {
+    fn take(&mut self, value: Value) {
+        if let Value::Array(items) = value {
+            self.extend(items.into_iter().map(taken));
+        }
     }
 }
 
-impl<T: Given> Given for BTreeMap<String, T> {}
+impl<T: Given> Given for Vec<T> {
+    fn give(&self, to: &mut Vec<u8>) {
+        to.push(b'[');
+        for (at, item) in self.iter().enumerate() {
+            if at > 0 {
+                to.push(b',');
+            }
+            item.give(to);
+        }
+        to.push(b']');
+    }
+}
+
+impl<T: Taken + Default> Taken for BTreeMap<String, T> {
+    fn take(&mut self, value: Value) {
+        if let Value::Object(entries) = value {
+            self.extend(entries.into_iter().map(|(key, value)| (key, taken(value))));
+        }
+    }
+}
+
+impl<T: Given> Given for BTreeMap<String, T> {
+    fn give(&self, to: &mut Vec<u8>) {
+        let members: Vec<(&str, &dyn Given)> = self
+            .iter()
+            .map(|(key, value)| (key.as_str(), value as &dyn Given))
+            .collect();
+        give(to, &members);
+    }
+}
+
+/// What a value becomes that has kept the rules.
+pub(crate) fn taken<T: Taken + Default>(value: Value) -> T {
+    let mut taken = T::default();
+    taken.take(value);
+    taken
+}
 
 impl Taken for String {
-    fn take(value: Value) -> Option<Self> {
-        match value {
-            Value::String(text) => Some(text),
-            _ => None,
+    fn take(&mut self, value: Value) {
+        if let Value::String(text) = value {
+            *self = text;
         }
     }
 }
 
-impl Given for String {}
-
-impl Taken for i32 {
-    fn take(value: Value) -> Option<Self> {
-        value.as_i64().and_then(|number| number.try_into().ok())
+impl Given for String {
+    fn give(&self, to: &mut Vec<u8>) {
+        text(to, self);
     }
 }
 
-impl Given for i32 {}
+/// Numbers and truth values, by what a JSON value tells of them.
+macro_rules! plain {
+    ($($kind:ty: $of:expr;)*) => {$(
+        impl Taken for $kind {
+            fn take(&mut self, value: Value) {
+                let of: fn(&Value) -> Option<$kind> = $of;
+                if let Some(plain) = of(&value) {
+                    *self = plain;
+                }
+            }
+        }
 
-impl Taken for i64 {
-    fn take(value: Value) -> Option<Self> {
-        value.as_i64()
-    }
+        impl Given for $kind {
+            fn give(&self, to: &mut Vec<u8>) {
+                show(to, Value::from(*self));
+            }
+        }
+    )*};
 }
 
-impl Given for i64 {}
-
-impl Taken for f64 {
-    fn take(value: Value) -> Option<Self> {
-        value.as_f64()
-    }
+plain! {
+    i32: |value| value.as_i64()?.try_into().ok();
+    i64: Value::as_i64;
+    f64: Value::as_f64;
+    bool: Value::as_bool;
 }
-
-impl Given for f64 {}
-
-impl Taken for bool {
-    fn take(value: Value) -> Option<Self> {
-        value.as_bool()
-    }
-}
-
-impl Given for bool {}
 
 /// Bytes, which JSON has in base64.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,77 +225,71 @@ impl Blob {
 }
 
 impl Taken for Blob {
-    fn take(value: Value) -> Option<Self> {
-        let Value::String(text) = value else {
-            return None;
-        };
-        let bytes = BASE64.decode(text).ok()?;
-        Some(Self(bytes.into()))
+    fn take(&mut self, value: Value) {
+        let text = value.as_str().unwrap_or_default();
+        if let Ok(bytes) = BASE64.decode(text) {
+            self.0 = bytes.into();
+        }
     }
 }
 
-impl Serialize for Blob {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&BASE64.encode(&self.0))
+impl Given for Blob {
+    fn give(&self, to: &mut Vec<u8>) {
+        text(to, &BASE64.encode(&self.0));
     }
 }
-
-impl Given for Blob {}
 
 /// A moment, which JSON has in seconds since 1970 with fractions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Timestamp {
     pub(crate) ms: i64,
 }
 
 impl Taken for Timestamp {
-    fn take(value: Value) -> Option<Self> {
-        let seconds = value.as_f64()?;
-        Some(Self {
-            ms: (seconds * 1000.0).round() as i64,
-        })
+    fn take(&mut self, value: Value) {
+        let seconds = value.as_f64().unwrap_or_default();
+        self.ms = (seconds * 1000.0).round() as i64;
     }
 }
 
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(self.ms as f64 / 1000.0)
+impl Given for Timestamp {
+    fn give(&self, to: &mut Vec<u8>) {
+        show(to, Value::from(self.ms as f64 / 1000.0));
     }
 }
-
-impl Given for Timestamp {}
 
 /// A moment, which the query protocol has as a calendar date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Date {
     pub(crate) ms: i64,
 }
 
-impl Taken for Date {
-    fn take(value: Value) -> Option<Self> {
-        let time: jiff::Timestamp = value.as_str()?.parse().ok()?;
-        Some(Self {
-            ms: time.as_millisecond(),
-        })
-    }
-}
-
-impl Serialize for Date {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+impl Given for Date {
+    fn give(&self, to: &mut Vec<u8>) {
         let time = jiff::Timestamp::from_millisecond(self.ms).unwrap_or_default();
-        to.collect_str(&time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        text(to, &time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     }
 }
-
-impl Given for Date {}
 
 /// Texts of a few values. Answers may hold others, which the rules refuse in requests.
 macro_rules! choices {
     ($($name:ident { $($variant:ident = $value:literal,)* })*) => {$(
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[derive(Clone)]
         pub(crate) enum $name {
             $($variant,)*
             Other(String),
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
         }
 
         impl $name {
@@ -273,78 +312,77 @@ macro_rules! choices {
             }
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self::Other(String::new())
+            }
+        }
+
         impl $crate::aws::shape::Taken for $name {
-            fn take(value: serde_json::Value) -> Option<Self> {
-                String::take(value).map(Self::from)
+            fn take(&mut self, value: serde_json::Value) {
+                if let serde_json::Value::String(text) = value {
+                    *self = text.into();
+                }
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_str(self.as_str())
+        impl $crate::aws::shape::Given for $name {
+            fn give(&self, to: &mut Vec<u8>) {
+                $crate::aws::shape::text(to, self.as_str());
             }
         }
+    )*};
+}
 
-        impl $crate::aws::shape::Given for $name {}
+/// Structures. None shows what it holds where it is printed: that may be a secret.
+macro_rules! structures {
+    ($($name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {$(
+        #[derive(Default)]
+        pub(crate) struct $name {
+            $(pub(crate) $field: $kind,)*
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
     )*};
 }
 
 /// Structures that requests hold.
 macro_rules! requests {
-    ($($(#[$meta:meta])* $name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {$(
-        $(#[$meta])*
-        #[derive(Debug)]
-        pub(crate) struct $name {
-            $(pub(crate) $field: $kind,)*
-        }
-
-        impl $crate::aws::shape::Taken for $name {
-            fn take(value: serde_json::Value) -> Option<Self> {
-                #[allow(unused_mut, reason = "some have no members")]
-                let mut members = $crate::aws::shape::Taking::of(value)?;
-                let _ = &members;
-                Some(Self { $($field: members.member($wire)?,)* })
+    ($($name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {
+        $crate::aws::shape::structures! { $($name { $($field $wire: $kind,)* })* }
+        $(impl $crate::aws::shape::Taken for $name {
+            fn take(&mut self, value: serde_json::Value) {
+                $crate::aws::shape::take(value, &mut [$(($wire, &mut self.$field)),*]);
             }
-        }
-    )*};
+        })*
+    };
 }
 
 /// Structures that answers hold.
 macro_rules! answers {
-    ($($(#[$meta:meta])* $name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {$(
-        $(#[$meta])*
-        #[derive(Debug)]
-        pub(crate) struct $name {
-            $(pub(crate) $field: $kind,)*
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                let mut members = to.serialize_map(None)?;
-                $($crate::aws::shape::put(&mut members, $wire, &self.$field)?;)*
-                serde::ser::SerializeMap::end(members)
+    ($($name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {
+        $crate::aws::shape::structures! { $($name { $($field $wire: $kind,)* })* }
+        $(impl $crate::aws::shape::Given for $name {
+            fn give(&self, to: &mut Vec<u8>) {
+                $crate::aws::shape::give(to, &[$(($wire, &self.$field)),*]);
             }
-        }
-
-        impl $crate::aws::shape::Given for $name {}
-    )*};
+        })*
+    };
 }
 
 /// Structures that both hold.
 macro_rules! exchanged {
-    ($($(#[$meta:meta])* $name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {
-        $crate::aws::shape::requests! { $($(#[$meta])* $name { $($field $wire: $kind,)* })* }
-        $(
-            impl serde::Serialize for $name {
-                fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                    let mut members = to.serialize_map(None)?;
-                    $($crate::aws::shape::put(&mut members, $wire, &self.$field)?;)*
-                    serde::ser::SerializeMap::end(members)
-                }
+    ($($name:ident { $($field:ident $wire:literal: $kind:ty,)* })*) => {
+        $crate::aws::shape::requests! { $($name { $($field $wire: $kind,)* })* }
+        $(impl $crate::aws::shape::Given for $name {
+            fn give(&self, to: &mut Vec<u8>) {
+                $crate::aws::shape::give(to, &[$(($wire, &self.$field)),*]);
             }
-
-            impl $crate::aws::shape::Given for $name {}
-        )*
+        })*
     };
 }
 
@@ -379,4 +417,4 @@ macro_rules! inputs {
     )*};
 }
 
-pub(crate) use {answers, choices, exchanged, heads, inputs, requests};
+pub(crate) use {answers, choices, exchanged, heads, inputs, requests, structures};

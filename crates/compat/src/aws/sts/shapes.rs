@@ -26,21 +26,17 @@ requests! {
         provided_contexts "ProvidedContexts": Option<Vec<ProvidedContext>>,
         minimum_session_token_size "MinimumSessionTokenSize": Option<i32>,
     }
-    #[derive(Default)]
     GetCallerIdentityRequest {
     }
-    #[derive(Default)]
     GetSessionTokenRequest {
         duration_seconds "DurationSeconds": Option<i32>,
         serial_number "SerialNumber": Option<String>,
         token_code "TokenCode": Option<String>,
         minimum_session_token_size "MinimumSessionTokenSize": Option<i32>,
     }
-    #[derive(Default)]
     PolicyDescriptorType {
         arn "arn": Option<String>,
     }
-    #[derive(Default)]
     ProvidedContext {
         provider_arn "ProviderArn": Option<String>,
         context_assertion "ContextAssertion": Option<String>,
@@ -52,7 +48,6 @@ requests! {
 }
 
 answers! {
-    #[derive(Default)]
     AssumeRoleResponse {
         credentials "Credentials": Option<Credentials>,
         assumed_role_user "AssumedRoleUser": Option<AssumedRoleUser>,
@@ -61,25 +56,21 @@ answers! {
         session_token_utilization "SessionTokenUtilization": Option<i32>,
         session_token_size "SessionTokenSize": Option<i32>,
     }
-    #[derive(Default)]
     AssumedRoleUser {
         assumed_role_id "AssumedRoleId": Option<String>,
         arn "Arn": Option<String>,
     }
-    #[derive(Default)]
     Credentials {
         access_key_id "AccessKeyId": Option<String>,
         secret_access_key "SecretAccessKey": Option<String>,
         session_token "SessionToken": Option<String>,
         expiration "Expiration": Option<Date>,
     }
-    #[derive(Default)]
     GetCallerIdentityResponse {
         user_id "UserId": Option<String>,
         account "Account": Option<String>,
         arn "Arn": Option<String>,
     }
-    #[derive(Default)]
     GetSessionTokenResponse {
         credentials "Credentials": Option<Credentials>,
         session_token_utilization "SessionTokenUtilization": Option<i32>,

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Code, FunctionConfig, LogLevel};
-use serde::Serialize;
 
-use crate::aws::lambda::error::Refusal;
 use crate::aws::lambda::shapes::choice;
 use crate::aws::lambda::shapes::*;
+use crate::aws::shape::{self, Given};
 
 /// What a request says of a function's settings; what it does not say stays.
 #[derive(Debug, Clone, Default)]
@@ -30,10 +29,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn of_creation(
-        request: &CreateFunctionRequest,
-        layers: Option<Vec<Code>>,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn of_creation(request: &CreateFunctionRequest, layers: Option<Vec<Code>>) -> Self {
         let mut settings = Self {
             description: request.description.clone(),
             memory_mb: number(request.memory_size),
@@ -46,22 +42,22 @@ impl Settings {
             ..Self::default()
         };
         settings.log(request.logging_config.as_ref());
-        settings.keep("VpcConfig", request.vpc_config.as_ref().map(vpc))?;
-        settings.keep("DeadLetterConfig", request.dead_letter_config.as_ref())?;
-        settings.keep("KMSKeyArn", request.kms_key_arn.as_ref())?;
+        settings.keep("VpcConfig", request.vpc_config.as_ref().map(vpc));
+        settings.keep("DeadLetterConfig", request.dead_letter_config.as_ref());
+        settings.keep("KMSKeyArn", request.kms_key_arn.as_ref());
         settings.keep(
             "TracingConfig",
             request.tracing_config.as_ref().map(tracing),
-        )?;
-        settings.keep("FileSystemConfigs", request.file_system_configs.as_ref())?;
-        settings.keep("SnapStart", request.snap_start.as_ref().map(snap_start))?;
-        Ok(settings)
+        );
+        settings.keep("FileSystemConfigs", request.file_system_configs.as_ref());
+        settings.keep("SnapStart", request.snap_start.as_ref().map(snap_start));
+        settings
     }
 
     pub(super) fn of_update(
         request: &UpdateFunctionConfigurationRequest,
         layers: Option<Vec<Code>>,
-    ) -> Result<Self, Refusal> {
+    ) -> Self {
         let mut settings = Self {
             description: request.description.clone(),
             memory_mb: number(request.memory_size),
@@ -73,16 +69,16 @@ impl Settings {
             ..Self::default()
         };
         settings.log(request.logging_config.as_ref());
-        settings.keep("VpcConfig", request.vpc_config.as_ref().map(vpc))?;
-        settings.keep("DeadLetterConfig", request.dead_letter_config.as_ref())?;
-        settings.keep("KMSKeyArn", request.kms_key_arn.as_ref())?;
+        settings.keep("VpcConfig", request.vpc_config.as_ref().map(vpc));
+        settings.keep("DeadLetterConfig", request.dead_letter_config.as_ref());
+        settings.keep("KMSKeyArn", request.kms_key_arn.as_ref());
         settings.keep(
             "TracingConfig",
             request.tracing_config.as_ref().map(tracing),
-        )?;
-        settings.keep("FileSystemConfigs", request.file_system_configs.as_ref())?;
-        settings.keep("SnapStart", request.snap_start.as_ref().map(snap_start))?;
-        Ok(settings)
+        );
+        settings.keep("FileSystemConfigs", request.file_system_configs.as_ref());
+        settings.keep("SnapStart", request.snap_start.as_ref().map(snap_start));
+        settings
     }
 
     fn log(&mut self, logging: Option<&LoggingConfig>) {
@@ -103,13 +99,12 @@ impl Settings {
     }
 
     /// A member that is told again as it was given. An empty one goes.
-    fn keep(&mut self, name: &str, value: Option<impl Serialize>) -> Result<(), Refusal> {
-        let Some(value) = value else { return Ok(()) };
-        let text = serde_json::to_string(&value).map_err(|error| Refusal::ours(&error))?;
+    fn keep(&mut self, name: &str, value: Option<impl Given>) {
+        let Some(value) = value else { return };
+        let text = shape::json(&value);
         let empty = matches!(text.as_str(), "\"\"" | "{}" | "[]" | r#"{"TargetArn":""}"#);
         let text = if empty { String::new() } else { text };
         self.kept.insert(name.to_owned(), text);
-        Ok(())
     }
 
     pub(super) fn apply(&self, config: &mut FunctionConfig) {

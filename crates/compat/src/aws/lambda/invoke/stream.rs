@@ -12,15 +12,16 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use model::{End, Execution, VersionId};
-use serde::Serialize;
 
 use super::event_stream::message;
 use super::{Ask, Aws, Refusal, TRACE_ID, When};
 use crate::aws::lambda::empty;
 use crate::aws::lambda::shapes::choice::{LogType, ResponseStreamingInvocationType};
 use crate::aws::lambda::shapes::{
-    InvokeWithResponseStreamRequest, InvokeWithResponseStreamResponse,
+    InvokeWithResponseStreamCompleteEvent, InvokeWithResponseStreamRequest,
+    InvokeWithResponseStreamResponse,
 };
+use crate::aws::shape;
 use crate::{Body, BodyError};
 
 impl Aws {
@@ -152,34 +153,21 @@ fn event(name: &str, content_type: &str, payload: &[u8]) -> Bytes {
     message(&headers, payload)
 }
 
-/// What `InvokeComplete` says.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Complete<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_details: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_result: Option<String>,
-}
-
 /// The last event. An answer that was whole is not spoilt by what its function did after it.
 fn complete(execution: &Execution, sent: bool, whole: bool) -> Bytes {
     let outcome = &execution.outcome;
     let error_code = error_code(outcome.end, sent).filter(|_| !whole);
     let details = String::from_utf8_lossy(&outcome.payload);
-    let complete = Complete {
-        error_code,
-        error_details: error_code.map(|_| &*details),
+    let complete = InvokeWithResponseStreamCompleteEvent {
+        error_code: error_code.map(str::to_owned),
+        error_details: error_code.map(|_| details.into_owned()),
         log_result: execution
             .log_tail
             .as_ref()
             .map(|tail| STANDARD.encode(tail)),
     };
-    // Strings only, which can be written.
-    let json = serde_json::to_vec(&complete).unwrap_or_default();
-    event("InvokeComplete", "application/json", &json)
+    let json = shape::json(&complete);
+    event("InvokeComplete", "application/json", json.as_bytes())
 }
 
 /// What fails before anything was sent has the word that Invoke has for it; an answer that breaks
