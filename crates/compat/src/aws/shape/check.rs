@@ -2,6 +2,8 @@
 
 mod show;
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::pattern::Pattern;
@@ -18,7 +20,7 @@ const WALKED_BYTES_MAX: f64 = 65_536.0;
 /// The message that names every rule which a request breaks, where it breaks one.
 pub(super) fn broken(members: &[Member], values: &Map<String, Value>) -> Option<String> {
     let mut broken = Vec::new();
-    structure(members, values, "", &mut broken);
+    structure(members, values, None, &mut broken);
     let plural = match broken.len() {
         0 => return None,
         1 => "",
@@ -28,22 +30,39 @@ pub(super) fn broken(members: &[Member], values: &Map<String, Value>) -> Option<
     Some(format!("{count} validation error{plural} detected: {all}"))
 }
 
-fn structure(members: &[Member], values: &Map<String, Value>, path: &str, to: &mut Vec<String>) {
+/// Where a value is: written out only where it breaks a rule, which few do.
+struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Member(&'a str),
+    Item(usize),
+    Entry(&'a str),
+}
+
+fn structure(
+    members: &[Member],
+    values: &Map<String, Value>,
+    parent: Option<&Path<'_>>,
+    to: &mut Vec<String>,
+) {
     for member in members {
-        let value = values.get(member.name);
-        if value.is_none() && !member.required {
-            continue;
-        }
-        let path = join(path, &camel(member.name));
-        match value {
+        let path = Path {
+            parent,
+            step: Step::Member(member.name),
+        };
+        match values.get(member.name) {
             Some(value) => walk(member.shape, value, &path, to),
-            None => tell(to, "Value null", &path, NOT_NULL),
+            None if member.required => tell(to, "Value null", &path, NOT_NULL),
+            None => {}
         }
     }
 }
 
 /// Checks a value and all that it holds.
-fn walk(shape: &Shape, value: &Value, path: &str, to: &mut Vec<String>) {
+fn walk(shape: &Shape, value: &Value, path: &Path<'_>, to: &mut Vec<String>) {
     let mut say = |rule: String| tell(to, &shown(shape, value), path, &rule);
     own(shape, value).into_iter().for_each(&mut say);
     // Items and entries are told of as one, and only structures each by a path of its own.
@@ -67,16 +86,22 @@ fn walk(shape: &Shape, value: &Value, path: &str, to: &mut Vec<String>) {
         }
         _ => {}
     }
+    let inner = |step| Path {
+        parent: Some(path),
+        step,
+    };
     match (shape, value) {
-        (Shape::Structure(members), Value::Object(values)) => structure(members, values, path, to),
+        (Shape::Structure(members), Value::Object(values)) => {
+            structure(members, values, Some(path), to);
+        }
         (Shape::List { item, .. }, Value::Array(items)) if item.is_structure() => {
             for (number, held) in (1..).zip(items) {
-                walk(item, held, &format!("{path}.{number}.member"), to);
+                walk(item, held, &inner(Step::Item(number)), to);
             }
         }
         (Shape::Map(map), Value::Object(entries)) if map.value.is_structure() => {
             for (key, held) in entries {
-                walk(map.value, held, &format!("{path}.{key}.member"), to);
+                walk(map.value, held, &inner(Step::Entry(key)), to);
             }
         }
         _ => {}
@@ -203,7 +228,7 @@ fn set(values: &[&str]) -> String {
     )
 }
 
-fn tell(to: &mut Vec<String>, value: &str, path: &str, rule: &str) {
+fn tell(to: &mut Vec<String>, value: &str, path: &Path<'_>, rule: &str) {
     if to.len() < TOLD_MAX {
         to.push(format!(
             "{value} at '{path}' failed to satisfy constraint: {rule}"
@@ -211,18 +236,20 @@ fn tell(to: &mut Vec<String>, value: &str, path: &str, rule: &str) {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            write!(f, "{parent}.")?;
+        }
+        match self.step {
+            // `FunctionName` as `functionName`.
+            Step::Member(name) => {
+                let mut letters = name.chars();
+                let first = letters.next().map(|first| first.to_ascii_lowercase());
+                write!(f, "{}{}", first.unwrap_or_default(), letters.as_str())
+            }
+            Step::Item(number) => write!(f, "{number}.member"),
+            Step::Entry(key) => write!(f, "{key}.member"),
+        }
     }
-}
-
-/// `FunctionName` as `functionName`.
-fn camel(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(letters).collect()
-    })
 }

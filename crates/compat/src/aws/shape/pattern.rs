@@ -54,49 +54,54 @@ impl Category {
 impl Pattern {
     /// Whether the whole text matches.
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.tree.ends(text, &[0]).contains(&text.len())
+        self.tree.ends(text, vec![0]).last() == Some(&text.len())
     }
 }
 
 impl Node {
-    /// Where the part can end, in order, if it begins at one of these places.
-    fn ends(&self, text: &str, begins: &[usize]) -> Vec<usize> {
-        let kept = |keep: &dyn Fn(usize) -> bool| {
-            let kept = begins.iter().copied().filter(|at| keep(*at));
-            kept.collect()
-        };
+    /// Where the part can end, in order, if it begins at one of these places, in order.
+    fn ends(&self, text: &str, mut at: Vec<usize>) -> Vec<usize> {
         match self {
-            Self::Literal(literal) => {
-                let after = begins
-                    .iter()
-                    .filter(|at| text[**at..].starts_with(literal))
-                    .map(|at| at + literal.len());
-                after.collect()
-            }
-            Self::Class(ranges, categories) => {
-                let after = begins.iter().filter_map(|at| {
-                    let one = text[*at..].chars().next()?;
-                    has(ranges, categories, one).then(|| at + one.len_utf8())
-                });
-                after.collect()
-            }
-            Self::Sequence(nodes) => nodes.iter().fold(begins.to_vec(), |begins, node| {
-                if begins.is_empty() {
-                    begins
-                } else {
-                    node.ends(text, &begins)
-                }
+            Self::Literal(literal) => at.retain_mut(|place| {
+                let fits = text[*place..].starts_with(literal);
+                *place += literal.len();
+                fits
             }),
-            Self::Choice(nodes) => {
-                let ends = nodes.iter().flat_map(|node| node.ends(text, begins));
-                settled(ends.collect())
+            Self::Class(ranges, categories) => at.retain_mut(|place| {
+                let one = text[*place..].chars().next();
+                *place += one.map_or(0, char::len_utf8);
+                one.is_some_and(|one| has(ranges, categories, one))
+            }),
+            Self::Sequence(nodes) => {
+                for node in *nodes {
+                    at = node.ends(text, at);
+                    if at.is_empty() {
+                        break;
+                    }
+                }
             }
-            Self::Repeat(node, least, most) => repeat(node, *least, *most, text, begins),
-            Self::Start => kept(&|at| at == 0),
-            Self::End => kept(&|at| at == text.len()),
-            Self::Ahead(node, negated) => kept(&|at| node.ends(text, &[at]).is_empty() == *negated),
-            Self::Behind(literal, negated) => kept(&|at| text[..at].ends_with(literal) != *negated),
+            Self::Choice(nodes) => {
+                let ends = nodes.iter().flat_map(|node| node.ends(text, at.clone()));
+                at = settled(ends.collect());
+            }
+            Self::Repeat(node, 0, 1) => {
+                let ends = node.ends(text, at.clone());
+                if !ends.is_empty() {
+                    at.extend(ends);
+                    at = settled(at);
+                }
+            }
+            Self::Repeat(node, least, most) => at = repeat(node, *least, *most, text, at),
+            Self::Start => at.retain(|place| *place == 0),
+            Self::End => at.retain(|place| *place == text.len()),
+            Self::Ahead(node, negated) => {
+                at.retain(|place| node.ends(text, vec![*place]).is_empty() == *negated);
+            }
+            Self::Behind(literal, negated) => {
+                at.retain(|place| text[..*place].ends_with(literal) != *negated);
+            }
         }
+        at
     }
 }
 
@@ -108,28 +113,28 @@ fn has(ranges: &[(u32, u32)], categories: &[Category], one: char) -> bool {
         || categories.iter().any(|category| category.has(one))
 }
 
-fn repeat(node: &Node, least: u32, most: u32, text: &str, begins: &[usize]) -> Vec<usize> {
-    let mut at = begins.to_vec();
+fn repeat(node: &Node, least: u32, most: u32, text: &str, mut at: Vec<usize>) -> Vec<usize> {
     for _ in 0..least {
         if at.is_empty() {
             return at;
         }
-        at = node.ends(text, &at);
+        at = node.ends(text, at);
     }
     // A place that was reached needs to be left once only: the first time took the fewest rounds.
     let mut reached = vec![false; text.len() + 1];
     for place in &at {
         reached[*place] = true;
     }
+    let mut all = at.clone();
     for _ in least..most {
-        at = node.ends(text, &at);
+        at = node.ends(text, at);
         at.retain(|place| !std::mem::replace(&mut reached[*place], true));
         if at.is_empty() {
             break;
         }
+        all.extend(&at);
     }
-    let places = reached.iter().enumerate().filter(|(_, reached)| **reached);
-    places.map(|(place, _)| place).collect()
+    settled(all)
 }
 
 fn settled(mut places: Vec<usize>) -> Vec<usize> {
