@@ -96,10 +96,12 @@ impl<'a> Writer<'a> {
             }
         }
         for (name, shape) in model.shapes.iter() {
-            if let Some(pattern) = &shape.pattern
-                && writer.taken.contains(name)
-                && !writer.patterns.contains(&pattern.as_str())
-            {
+            let Some(pattern) = &shape.pattern else {
+                continue;
+            };
+            // Those that nothing needs yet, too, so that the next operation finds them known.
+            pattern::tree(pattern).with_context(|| format!("read the pattern of {name}"))?;
+            if writer.taken.contains(name) && !writer.patterns.contains(&pattern.as_str()) {
                 writer.patterns.push(pattern);
             }
         }

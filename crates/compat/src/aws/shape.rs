@@ -219,4 +219,4 @@ impl Range {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,18 +2,25 @@
 
 use expect_test::{Expect, expect};
 
-use super::shapes::*;
-use crate::aws::shape::{Request, Source, read};
+use proptest::prelude::*;
 
-/// What is told of a request that has these members in its body and this function in its path.
-fn check<T: Request>(body: &str, expected: Expect) {
-    let read = read::<T>(Source::Rest {
+use super::shapes::*;
+use crate::aws::shape::tests::any_json;
+use crate::aws::shape::{Request, Source, Unread, read};
+
+/// A request that has these members in its body and this function in its path.
+fn request<T: Request>(body: &str) -> Result<T, Unread> {
+    read(Source::Rest {
         labels: &[("FunctionName", "hello".to_owned())],
         query: "",
         headers: &http::HeaderMap::new(),
         body: Some(body.to_owned().into()),
-    });
-    expected.assert_eq(&match read {
+    })
+}
+
+/// What is told of it.
+fn check<T: Request>(body: &str, expected: Expect) {
+    expected.assert_eq(&match request::<T>(body) {
         Ok(_) => "fine".to_owned(),
         Err(error) => error.to_string(),
     });
@@ -158,4 +165,29 @@ fn other_requests_have_rules() {
             "1 validation error detected: Value null at 'resource' failed to satisfy constraint: Member must not be null"
         ],
     );
+}
+
+/// A body that has some of the request's members, of whatever type.
+fn any_body<T: Request>() -> impl Strategy<Value = String> {
+    let names: Vec<&str> = T::MEMBERS.iter().map(|member| member.name).collect();
+    let member = (prop::sample::select(names), any_json());
+    prop::collection::vec(member, 0..4).prop_map(|members| {
+        let members = members
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics(
+        function in any_body::<CreateFunctionRequest>(),
+        mapping in any_body::<CreateEventSourceMappingRequest>(),
+        layer in any_body::<PublishLayerVersionRequest>(),
+    ) {
+        let _ = request::<CreateFunctionRequest>(&function);
+        let _ = request::<CreateEventSourceMappingRequest>(&mapping);
+        let _ = request::<PublishLayerVersionRequest>(&layer);
+    }
 }

@@ -431,7 +431,7 @@ proptest! {
 }
 
 /// JSON of any form, often one that some member takes.
-fn any_json() -> impl Strategy<Value = String> {
+pub(crate) fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
         any::<bool>().prop_map(|value| value.to_string()),
