@@ -668,8 +668,8 @@ async fn operations_of_other_services_are_known_by_name() {
         answer.to_owned()
     };
     expect![[r#"
-        200
-        <GetSessionTokenResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetSessionTokenResult><Credentials><AccessKeyId>ASIAKL334TQ5YADROX5I</AccessKeyId><Expiration>2026-11-25T16:40:33Z</Expiration><SecretAccessKey>nHu+TxWWf2Sk/g5LoML2/shHQpTYKOXLPk83NJDo</SecretAccessKey><SessionToken>JoYIxhY1gRDCg9XjqP3lCIWQ21LxjwGg0-de0UJxe657InYiOjEsImUiOjAsInQiOjE3OTU2MjQ4MzMxODAsImEiOiIwMDAwMDAwMDAwMDAiLCJ3Ijoib3duZXIiLCJuIjoiMzJodlVKejhYSm1GU0NPVFdYM2tWQSJ9</SessionToken></Credentials></GetSessionTokenResult><ResponseMetadata>"#]].assert_eq(&sts(b"Action=GetSessionToken").await);
+        501
+        <ErrorResponse><Error><Type>Sender</Type><Code>NotImplemented</Code><Message>the operation GetAccessKeyInfo of STS is not served here yet</Message></Error>"#]].assert_eq(&sts(b"Action=GetAccessKeyInfo").await);
     expect![[r#"
         400
         <ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>Could not find operation FellTree for version 2011-06-15</Message></Error>"#]].assert_eq(&sts(b"Action=FellTree").await);
