@@ -3,7 +3,9 @@
 
 mod connection;
 mod sign;
+mod upload;
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +17,8 @@ use store::Clock as _;
 use tokio::net::TcpStream;
 
 use crate::wire::{
-    CreatedKey, ErrorBody, Function, Info, Instance, Invoked, Key, LogRecord, NewKey,
+    CreatedKey, Deployed, Deployment, ErrorBody, Function, Info, Instance, Invoked, Key, LogRecord,
+    NewKey, StoredCode,
 };
 use connection::Connection;
 pub use sign::{Credentials, SERVICE};
@@ -26,6 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for an invocation: the longest timeout, initialisation and some.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(960);
+/// Longest wait for a deployment: a runtime may have to be fetched first.
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest that sending an archive may take: the largest, over a slow line.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Largest answer that is read, in bytes: a response of 6 MiB, escaped.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest line of a log stream, in bytes: a record of 256 KiB, escaped.
@@ -237,6 +244,44 @@ impl Client {
             .await
     }
 
+    /// Whether code is stored there.
+    pub async fn has_code(&self, digest: &str) -> Result<bool, Error> {
+        let path = format!("/_dayfly/v1/code/{}", escaped(digest));
+        let known: Result<StoredCode, _> = self
+            .read(Method::GET, path, Bytes::new(), ANSWER_TIMEOUT)
+            .await;
+        match known {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends code, as the archive of a folder, from a file that holds it and nothing else.
+    pub async fn send_code(&self, digest: &str, archive: &Path) -> Result<StoredCode, Error> {
+        let path = format!("/_dayfly/v1/code/{}", escaped(digest));
+        let read = upload::Upload::open(archive).await;
+        let upload = read.map_err(|error| self.odd(&error))?;
+        let sent = async {
+            let digest = upload.digest.clone();
+            let response = self.send_body(Method::PUT, path, &digest, upload).await?;
+            if !response.status().is_success() {
+                return Err(self.refusal(response).await);
+            }
+            let answer = self.collect(response).await?;
+            serde_json::from_slice(&answer).map_err(|error| self.odd(&error))
+        };
+        self.within(UPLOAD_TIMEOUT, sent).await
+    }
+
+    /// Makes a function what the deployment says.
+    pub async fn deploy(&self, name: &str, deployment: &Deployment) -> Result<Deployed, Error> {
+        let body = serde_json::to_vec(deployment).map_err(|error| self.odd(&error))?;
+        let path = function_path(name, "");
+        self.read(Method::PUT, path, body.into(), DEPLOY_TIMEOUT)
+            .await
+    }
+
     /// Runs a function once with a JSON event. `tail` asks for the end of its log.
     pub async fn invoke(&self, name: &str, event: Bytes, tail: bool) -> Result<Invoked, Error> {
         let path = function_path(
@@ -307,6 +352,22 @@ impl Client {
         path: String,
         body: Bytes,
     ) -> Result<Response<Incoming>, Error> {
+        let digest = sign::digest(&body);
+        self.send_body(method, path, &digest, Full::new(body)).await
+    }
+
+    /// Sends a request whose body has this digest.
+    async fn send_body<B>(
+        &self,
+        method: Method,
+        path: String,
+        digest: &str,
+        body: B,
+    ) -> Result<Response<Incoming>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<crate::BodyError>,
+    {
         let unreachable = |cause| Error::Unreachable {
             authority: self.authority.clone(),
             cause,
@@ -346,16 +407,14 @@ impl Client {
                 method: &method,
                 target: &path,
                 host: &self.authority,
-                digest: &sign::digest(&body),
+                digest,
             };
             let now_ms = store::SystemClock::new().now_ms();
             for (name, value) in sign::headers(signed, credentials, now_ms) {
                 request = request.header(name, value);
             }
         }
-        let request = request
-            .body(Full::new(body))
-            .map_err(|error| self.odd(&error))?;
+        let request = request.body(body).map_err(|error| self.odd(&error))?;
         sender.send_request(request).await.map_err(|error| {
             if error.is_incomplete_message() {
                 return Error::Stopped {

@@ -43,6 +43,19 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
+    /// What was named is not there.
+    pub(crate) fn missing(message: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// There is no room for it now.
+    pub(crate) fn busy(message: &str) -> Self {
+        Self {
+            retry_after_s: Some(1),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+        }
+    }
+
     /// Nothing is served there.
     pub(crate) fn unknown_path(path: &str) -> Self {
         let path: String = path.chars().take(200).collect();

@@ -1,8 +1,10 @@
 //! Our own control API under `/_dayfly/v1/`, health and metrics, and the API's client. It speaks
 //! nothing of AWS and keeps nothing that outlives a request.
 
+pub mod archive;
 mod body;
 pub mod client;
+mod deploy;
 mod error;
 #[cfg(test)]
 #[path = "../../engine/tests/door/fixture.rs"]
@@ -27,6 +29,7 @@ use model::{AccountId, FunctionRef, Principal, Region, UrlConfig};
 use serde::Serialize;
 use store::Clock;
 
+pub use deploy::Intake;
 use error::Refusal;
 
 /// What goes wrong with a body in transit.
@@ -68,6 +71,8 @@ pub struct Api {
     engine: Engine,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
+    /// Where code from clients goes, where it is taken.
+    intake: Option<Intake>,
 }
 
 impl Api {
@@ -77,7 +82,15 @@ impl Api {
             engine,
             clock,
             settings: Arc::new(settings),
+            intake: None,
         }
+    }
+
+    /// The door, where clients may deploy.
+    #[must_use]
+    pub fn taking_code(mut self, intake: Intake) -> Self {
+        self.intake = Some(intake);
+        self
     }
 
     /// Answers one request of an account's owner. Whoever calls this knows that it is one, or has
@@ -134,6 +147,10 @@ impl Api {
                     StatusCode::OK,
                     &self.function(&self.reference(name)?).await?,
                 ),
+                Method::PUT => {
+                    let deployed = self.deploy(self.reference(name)?, body).await?;
+                    json(StatusCode::OK, &deployed)
+                }
                 Method::DELETE => self.remove(&self.reference(name)?).await,
                 _ => Err(Refusal::method(&parts.method)),
             },
@@ -143,6 +160,11 @@ impl Api {
                 let invoked = self.invoke(self.reference(name)?, body, tail).await?;
                 json(StatusCode::OK, &invoked)
             }
+            (Some("code"), Some(digest), None, None) => match parts.method {
+                Method::GET => json(StatusCode::OK, &self.code(digest).await?),
+                Method::PUT => json(StatusCode::OK, &self.put_code(digest, body).await?),
+                _ => Err(Refusal::method(&parts.method)),
+            },
             (Some("keys"), None, ..) => match parts.method {
                 Method::GET => json(StatusCode::OK, &self.keys()),
                 Method::POST => json(StatusCode::CREATED, &self.create_key(body).await?),

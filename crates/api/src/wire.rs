@@ -159,6 +159,93 @@ pub struct LogRecord {
     pub text: String,
 }
 
+/// Code that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCode {
+    /// Digest of what it holds.
+    pub digest: String,
+    /// Sum of the sizes of its files, in bytes.
+    pub size_bytes: u64,
+}
+
+/// A function as a client wants it. Its code is stored first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its runtime, such as `python3.12`.
+    pub runtime: String,
+    /// Where the runtime enters the code.
+    pub handler: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Memory setting, in MB.
+    pub memory_mb: u32,
+    /// Timeout, in seconds.
+    pub timeout_s: u64,
+    /// Size of /tmp, in MB.
+    pub tmp_mb: u32,
+    /// Its environment variables.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Digest of its code.
+    pub code: String,
+    /// Digests of its layers, in order.
+    #[serde(default)]
+    pub layers: Vec<String>,
+    /// `Text` or `Json`.
+    pub log_format: String,
+    /// Least level of its own JSON records, such as `INFO`.
+    pub log_level: String,
+    /// How it answers over HTTP, if it does.
+    #[serde(default)]
+    pub url: Option<Url>,
+    /// Instances that may be busy at once, where it has a limit of its own.
+    #[serde(default)]
+    pub reserved_concurrency: Option<u32>,
+}
+
+/// How a function answers over HTTP.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Url {
+    /// Cross-origin rules.
+    #[serde(default)]
+    pub cors: Option<Cors>,
+}
+
+/// Cross-origin rules of a function URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cors {
+    /// Whether credentials may be sent.
+    #[serde(default)]
+    pub allow_credentials: bool,
+    /// Request headers that may be sent.
+    #[serde(default)]
+    pub allow_headers: Vec<String>,
+    /// Methods that may be used.
+    #[serde(default)]
+    pub allow_methods: Vec<String>,
+    /// Origins that may ask.
+    #[serde(default)]
+    pub allow_origins: Vec<String>,
+    /// Response headers that pages may read.
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// How long browsers may remember this, in seconds.
+    #[serde(default)]
+    pub max_age_s: Option<u32>,
+}
+
+/// What a deployment led to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// The function.
+    pub function: Function,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+}
+
 /// An access key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Serve functions that are deployed to it, for whoever has a key
     Up(Up),
+    /// Build a project here and deploy its functions to a server
+    Deploy(Deploy),
     /// Make, list and remove the access keys of a server
     #[command(subcommand)]
     Keys(Keys),
@@ -177,6 +179,21 @@ pub(crate) struct Up {
     /// Print where it listens as a line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The project: a folder with a function, with folders of functions, or with a template.yaml
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Environment variables by function, in the JSON form of `sam local --env-vars`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_vars: Option<PathBuf>,
+    /// Print each deployed function as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
 }
 
 #[derive(Debug, Subcommand)]

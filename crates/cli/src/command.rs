@@ -1,6 +1,7 @@
 //! One file a verb, and what they share: how a refusal and a closed pipe end a command.
 
 pub(crate) mod completions;
+pub(crate) mod deploy;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod invoke;

@@ -38,6 +38,7 @@ fn run(verb: Command) -> Result<(), Failure> {
         Command::Doctor(options) => block_on(command::doctor::run(&options)),
         Command::Dev(options) => block_on(command::dev::run(options)),
         Command::Up(options) => block_on(command::up::run(options)),
+        Command::Deploy(options) => block_on(command::deploy::run(&options)),
         Command::Keys(verb) => block_on(command::keys::run(&verb)),
         Command::Invoke(options) => block_on(command::invoke::run(&options)),
         Command::Logs(options) => block_on(command::logs::run(&options)),

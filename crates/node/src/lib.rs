@@ -1,6 +1,7 @@
 //! Assembles the rooms from one config value into a server, and runs development sessions on it.
 
 mod config;
+pub mod deploy;
 pub mod dev;
 pub mod doctor;
 #[cfg(test)]

@@ -145,14 +145,15 @@ impl Node {
         let moved = MovedUrls::default();
         let doors = (Arc::clone(&ports), Arc::clone(&moved));
         let (opened, urls_open) = watch::channel(0);
-        let front = front(&config, &engine, &clock, address, doors, urls_open);
+        let intake = intake(&config, &trees)?;
+        let front = front(&config, &engine, &clock, address, doors, urls_open, intake);
         let front = Arc::new(front);
         let service: Service = Box::new(move |request| {
             let front = Arc::clone(&front);
             Box::pin(async move { front.answer(request).await })
         });
         let tls = config.tls.clone();
-        let server: Serve = Server::with_tls(service, Limits::default(), tls, Arc::clone(&clock));
+        let server: Serve = Server::with_tls(service, limits(), tls, Arc::clone(&clock));
         endpoint.set(server.clone());
         let stop = Stop::new();
         let urls = UrlPorts::new(
@@ -433,6 +434,27 @@ async fn who_listens(address: SocketAddr) -> String {
     }
 }
 
+/// Those of every node, and room for code that is deployed to it.
+fn limits() -> Limits {
+    let limits = Limits::default();
+    Limits {
+        body_bytes_max: limits.body_bytes_max.max(api::archive::ARCHIVE_BYTES_MAX),
+        ..limits
+    }
+}
+
+/// Where code goes that is deployed to this node.
+fn intake(config: &Config, trees: &Arc<store::Trees>) -> Result<api::Intake, Error> {
+    let folder = config.data.join("incoming");
+    let network = if config.outside_network {
+        model::Network::Outside
+    } else {
+        model::Network::PlatformOnly
+    };
+    let intake = api::Intake::new(Arc::clone(trees), folder.clone(), network);
+    intake.map_err(|cause| Error::Folder { folder, cause })
+}
+
 fn engine_config(config: &Config) -> engine::Config {
     engine::Config {
         account_concurrency: config.account_concurrency,
@@ -451,6 +473,7 @@ fn front(
     address: SocketAddr,
     (ports, moved_urls): (PortTable, MovedUrls),
     urls_open: watch::Receiver<u64>,
+    intake: api::Intake,
 ) -> Front {
     let endpoint = config.endpoint(address);
     let api = api::Settings {
@@ -476,7 +499,7 @@ fn front(
     };
     Front {
         urls: gateway::url::FunctionUrls::new(engine.clone(), Arc::clone(clock)),
-        api: api::Api::new(engine.clone(), Arc::clone(clock), api),
+        api: api::Api::new(engine.clone(), Arc::clone(clock), api).taking_code(intake),
         aws: compat::aws::Aws::new(engine.clone(), Arc::clone(clock), aws),
         ports,
         access: config.access,

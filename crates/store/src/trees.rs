@@ -140,6 +140,12 @@ impl Trees {
         self.path(digest).is_ok()
     }
 
+    /// Sum of the sizes of a stored tree's files, in bytes.
+    pub fn size_bytes(&self, digest: &str) -> Result<u64, Error> {
+        let path = self.path(digest)?;
+        Ok(source::walk(&[Source::all(&path)])?.size_bytes())
+    }
+
     /// Says of trees that they are in use from now on, until `keep` of a later sweep is without
     /// them.
     pub fn recorded<'a>(&self, digests: impl IntoIterator<Item = &'a str>) {

@@ -6,8 +6,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
 use crate::clients::tool;
+use crate::credentials::{ASK_WHO, WHO};
 use crate::http::{get, request};
 use crate::program::{dayfly, stderr, stdout};
+use crate::project::Project;
 
 /// `dayfly up --json` on a free port, ended when dropped.
 pub(crate) struct Server {
@@ -345,4 +347,100 @@ fn tls_is_spoken_with_a_certificate_that_can_be_renewed() {
         }
     }
     panic!("the certificate is still the first");
+}
+
+const ECHO: &str = "
+import os, urllib.request
+def handler(event, context):
+    if event.get('reach'):
+        try:
+            return urllib.request.urlopen('http://192.0.2.1/', timeout=5).status
+        except Exception as error:
+            return str(error)
+    return {'event': event, 'stage': os.environ.get('STAGE')}
+";
+
+const TEMPLATE: &str = "
+Resources:
+  Echo:
+    Type: AWS::Serverless::Function
+    Properties: {FunctionName: echo, CodeUri: echo, Handler: app.handler, Runtime: python3.11, MemorySize: 256,
+                 Environment: {Variables: {STAGE: first}}, FunctionUrlConfig: {AuthType: NONE}}
+  Who:
+    Type: AWS::Serverless::Function
+    Properties: {FunctionName: who, CodeUri: who, Handler: app.handler, Runtime: python3.11}
+";
+
+#[test]
+fn a_project_is_deployed_to_a_server_and_used_there() {
+    let project = Project::new(&[
+        ("template.yaml", TEMPLATE),
+        ("echo/app.py", ECHO),
+        ("who/app.py", WHO),
+    ]);
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(data.path(), &[]);
+    let folder = project.path().to_str().expect("UTF-8");
+    let deploy = || -> Vec<serde_json::Value> {
+        let lines = server.run(&["deploy", folder, "--json"]);
+        let line = |line: &str| serde_json::from_str(line).expect("JSON");
+        lines.lines().map(line).collect()
+    };
+    let deployed = deploy();
+    assert_eq!(deployed.len(), 2, "{deployed:?}");
+    let url = deployed[0]["url"].as_str().expect("a URL").to_owned();
+    assert!(url.contains(".lambda-url.us-east-1.localhost:"), "{url}");
+
+    let echo = server.run(&["invoke", "echo", "-d", r#"{"n": 1}"#]);
+    assert!(
+        echo.contains(r#""n": 1"#) && echo.contains("first"),
+        "{echo}"
+    );
+    let host = url
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let by_url = get(&server.origin).header("host", &host).send();
+    assert_eq!(by_url.status, 200, "{}", by_url.text());
+    let list = server.run(&["ls"]);
+    assert!(
+        list.contains("echo") && list.contains("who") && list.contains("256 MB"),
+        "{list}"
+    );
+    let logs = server.run(&["logs", "echo"]);
+    assert!(logs.contains("REPORT RequestId"), "{logs}");
+    server.boto3(
+        r#"
+answer = boto3.client('lambda').invoke(FunctionName='echo', Payload=b'{"n": 2}')
+assert json.loads(answer['Payload'].read())['event'] == {'n': 2}
+"#,
+    );
+
+    // A function calls with its own credentials, whose signature is verified here.
+    let who = server.run(&["invoke", "who", "-d", ASK_WHO]);
+    assert!(who.contains("assumed-role/who-role/who</Arn>"), "{who}");
+    let call = r#"{"call": ["dayfly", "GET", "/_dayfly/v1/keys", ""]}"#;
+    let control = server.run(&["invoke", "who", "-d", call]);
+    assert!(control.contains("403"), "{control}");
+    let reach = server.run(&["invoke", "echo", "-d", r#"{"reach": true}"#]);
+    assert!(!reach.contains("200"), "{reach}");
+
+    let again = deploy();
+    assert!(again.iter().all(|one| one["changed"] == false), "{again:?}");
+    project.write("echo/app.py", "def handler(event, context): return 'new'\n");
+    let changed = deploy();
+    assert_eq!(
+        (&changed[0]["changed"], &changed[1]["changed"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(server.run(&["invoke", "echo"]).trim(), r#""new""#);
+    server.run(&["rm", "who"]);
+    assert!(!server.run(&["ls"]).contains("who"));
+
+    let nobody = server.command(&["deploy", folder], "AKIAAAAAAAAAAAAAAAAA", "any");
+    assert_eq!(nobody.status.code(), Some(2), "{}", stderr(&nobody));
+    drop(server);
+    let server = Server::start(data.path(), &[]);
+    let by_url = get(&server.origin).header("host", &host).send();
+    assert_eq!(by_url.text(), "new", "it is there after a restart");
 }

@@ -118,6 +118,15 @@ impl Sources {
         })
     }
 
+    /// Sum of the sizes of all files, in bytes.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let size = |found: &Found| match found {
+            Found::File(file) => file.size_bytes,
+            Found::Folder | Found::Link { .. } => 0,
+        };
+        self.found.values().map(size).sum()
+    }
+
     fn add(&mut self, path: PathBuf, found: Found) {
         let was_folder = matches!(self.found.get(path.as_os_str()), Some(Found::Folder));
         if was_folder && !matches!(found, Found::Folder) {
