@@ -445,6 +445,16 @@ impl Client {
             Ok(answer) => answer,
             Err(error) => return error,
         };
+        if status == StatusCode::FORBIDDEN
+            && let Ok(words) = std::str::from_utf8(&answer)
+            && !words.starts_with('{')
+        {
+            // Said at the door, before it was known which API is meant.
+            return Error::Refused {
+                code: "forbidden".to_owned(),
+                message: words.trim().chars().take(500).collect(),
+            };
+        }
         let Ok(ErrorBody { error }) = serde_json::from_slice(&answer) else {
             return self.odd(&format_args!("status {status} with a foreign body"));
         };

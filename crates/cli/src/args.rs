@@ -132,6 +132,9 @@ pub(crate) struct Dev {
     /// Further host name that requests may be addressed to
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
+    /// Let every user of this machine use it, and not only the one who runs it
+    #[arg(long)]
+    pub(crate) allow_any_user: bool,
     /// Do not watch the folder for changes
     #[arg(long)]
     pub(crate) no_watch: bool,

@@ -7,7 +7,7 @@ mod seats;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, Version, header};
@@ -88,6 +88,20 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The instance that it comes from, where it comes from inside a sandbox.
     pub instance: Option<InstanceId>,
+}
+
+/// What is found out about a connection once and holds for all its requests; every request
+/// carries it among its extensions.
+#[derive(Debug, Clone, Default)]
+pub struct Learnt {
+    user: Arc<OnceLock<Option<u32>>>,
+}
+
+impl Learnt {
+    /// The user at the other end, looked for at the first question.
+    pub fn user(&self, look: impl FnOnce() -> Option<u32>) -> Option<u32> {
+        *self.user.get_or_init(look)
+    }
 }
 
 /// The server. A cheap handle: listeners may come and go, all share one set of limits.
@@ -291,8 +305,12 @@ async fn serve<S, F, T>(
 {
     let io = PacedStream::new(stream, shared.limits.write_timeout, shared.clock.clone());
     let service = {
-        let shared = shared.clone();
-        service_fn(move |request| answer(shared.clone(), peer.clone(), seat.clone(), request))
+        let (shared, learnt) = (shared.clone(), Learnt::default());
+        service_fn(move |request: Request<Incoming>| {
+            let mut request = request;
+            request.extensions_mut().insert(learnt.clone());
+            answer(shared.clone(), peer.clone(), seat.clone(), request)
+        })
     };
     let connection = shared.http.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);

@@ -15,6 +15,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What is asked of callers.
     pub access: Access,
+    /// Whether other users of this machine are let in where nothing is asked of callers.
+    pub allow_any_user: bool,
     /// Certificate and key, where the port speaks TLS.
     pub tls: Option<Tls>,
     /// The name by which clients reach the port, where they do not by its address.
@@ -70,6 +72,7 @@ impl Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
             access: Access::Anybody,
+            allow_any_user: false,
             tls: None,
             domain: None,
             url_ports: true,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use compat::aws::Access;
-use gateway::listen::{Peer, Server};
+use gateway::listen::{Learnt, Peer, Server};
 use gateway::url::id_of_host;
 use gateway::{Body, full, guard};
 use http::request::Parts;
@@ -23,10 +23,14 @@ pub(crate) struct Front {
     pub(crate) aws: compat::aws::Aws,
     pub(crate) ports: PortTable,
     pub(crate) access: Access,
+    pub(crate) allow_any_user: bool,
     /// Whose control calls are where nobody is asked who they are.
     pub(crate) account: AccountId,
     pub(crate) allow_hosts: Vec<String>,
 }
+
+/// May do anything here anyway.
+const SUPERUSER: u32 = 0;
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +79,11 @@ impl Front {
         };
         if let Err(refusal) = checked {
             return plain(StatusCode::FORBIDDEN, &format!("{refusal}\n"));
+        }
+        if matches!(door, Door::Control | Door::Aws)
+            && let Some(words) = self.foreign_user(&parts)
+        {
+            return plain(StatusCode::FORBIDDEN, &words);
         }
         let hidden = door == Door::Status && self.is_hidden(&parts);
         let request = Request::from_parts(parts, body);
@@ -139,6 +148,28 @@ impl Front {
         self.api
             .handle(&known.identity.account, known.request)
             .await
+    }
+
+    /// What another user of this machine is told. Loopback is everybody's, and where anybody is
+    /// taken for the owner it must be the owner who connects. Sandboxes come another way.
+    fn foreign_user(&self, parts: &Parts) -> Option<String> {
+        let peer = parts.extensions.get::<Peer>()?;
+        if self.access != Access::Anybody || self.allow_any_user || peer.instance.is_some() {
+            return None;
+        }
+        let learnt = parts.extensions.get::<Learnt>()?;
+        let user = learnt.user(|| process::user::at(peer.remote, peer.local));
+        let is_one = |user: u32| user == process::user::own() || user == SUPERUSER;
+        if user.is_some_and(is_one) {
+            return None;
+        }
+        let who = match user {
+            Some(user) => format!("user {user} of this machine is not the one who runs dayfly"),
+            None => "it cannot be told which user of this machine asks".to_owned(),
+        };
+        Some(format!(
+            "{who}; `dayfly dev --allow-any-user` lets every user of it in\n"
+        ))
     }
 
     /// Whether a caller is to see no more than that the server lives: where keys are asked for,

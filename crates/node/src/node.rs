@@ -503,6 +503,7 @@ fn front(
         aws: compat::aws::Aws::new(engine.clone(), Arc::clone(clock), aws),
         ports,
         access: config.access,
+        allow_any_user: config.allow_any_user,
         account: config.account.clone(),
         allow_hosts: config
             .allow_hosts

@@ -27,7 +27,7 @@ mod tree;
 pub(crate) mod wire;
 
 pub(crate) use inside::PORTS;
-pub(crate) use lite::Peers;
+pub(crate) use lite::{Listed, Peers, listed};
 pub(crate) use syscall::landlock_version;
 pub(crate) use template::PROGRAMS;
 

@@ -11,6 +11,7 @@ mod jail;
 mod processes;
 mod resolver;
 pub mod spawner;
+pub mod user;
 
 pub use egress::Reach;
 pub use jail::spawner_main;

@@ -97,6 +97,7 @@ fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {
     );
     config.listen.set_port(options.port);
     config.allow_hosts.clone_from(&options.allow_host);
+    config.allow_any_user = options.allow_any_user;
     config.strict_runtimes = options.strict_runtimes;
     config.inspect = options.inspect;
     config.allow_host_services = options.allow_host_services;

@@ -7,7 +7,7 @@ mod peers;
 mod places;
 
 pub(super) use offspring::kill_children;
-pub(crate) use peers::Peers;
+pub(crate) use peers::{Listed, Peers, listed};
 pub(super) use places::Base;
 
 use std::io;

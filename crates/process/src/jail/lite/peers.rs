@@ -30,10 +30,10 @@ impl Peers {
             return false;
         };
         let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let Some(inode) = inode(&table, peer, local) else {
+        let Some(listed) = listed(&table, peer, local) else {
             return false;
         };
-        let socket = format!("socket:[{inode}]");
+        let socket = format!("socket:[{}]", listed.inode);
         let holds = |process: Pid| {
             let held = fs::read_dir(format!("/proc/{}/fd", process.as_raw_pid()));
             let mut held = held.into_iter().flatten().flatten();
@@ -43,17 +43,28 @@ impl Peers {
     }
 }
 
-/// The number of the socket that is bound to `own` and connected to `other`, in the text of
-/// `/proc/net/tcp`.
-fn inode(table: &str, own: SocketAddrV4, other: SocketAddrV4) -> Option<&str> {
+/// A socket in the text of `/proc/net/tcp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Whose it is.
+    pub(crate) user: u32,
+    /// Its number; zero where no process holds it any more.
+    pub(crate) inode: u64,
+}
+
+/// The socket that is bound to `own` and connected to `other`.
+pub(crate) fn listed(table: &str, own: SocketAddrV4, other: SocketAddrV4) -> Option<Listed> {
     /// Fields of a line.
     const OWN: usize = 1;
+    const USER: usize = 7;
     const INODE: usize = 9;
     let (own, other) = (as_listed(own), as_listed(other));
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let found = fields.get(OWN..=OWN + 1)? == [own.as_str(), other.as_str()];
-        found.then_some(*fields.get(INODE)?)
+        let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+        let (user, inode) = (u32::try_from(number(USER)?).ok()?, number(INODE)?);
+        found.then_some(Listed { user, inode })
     })
 }
 
@@ -79,9 +90,13 @@ mod tests {
 ";
         let (own, other) = ("127.0.0.1:45220", "127.0.0.1:9001");
         let parse = |text: &str| text.parse().unwrap();
-        assert_eq!(inode(table, parse(own), parse(other)), Some("42"));
-        assert_eq!(inode(table, parse(other), parse(own)), Some("41"));
-        assert_eq!(inode(table, parse(own), parse(own)), None);
+        let found = |own, other| {
+            let found = listed(table, parse(own), parse(other))?;
+            Some((found.user, found.inode))
+        };
+        assert_eq!(found(own, other), Some((1000, 42)));
+        assert_eq!(found(other, own), Some((0, 41)));
+        assert_eq!(found(own, own), None);
     }
 
     #[test]
