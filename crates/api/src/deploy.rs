@@ -148,9 +148,7 @@ impl Api {
         };
         Ok(Deployment {
             config,
-            url: wanted.url.map(|url| UrlSettings {
-                cors: url.cors.map(model::Cors::from),
-            }),
+            url: wanted.url.map(url_settings).transpose()?,
             reserved_concurrency: wanted.reserved_concurrency,
             publish: false,
         })
@@ -173,6 +171,14 @@ fn invalid(error: &dyn std::fmt::Display) -> Refusal {
 }
 
 /// A word of the model's, such as `Json` or `INFO`.
+fn url_settings(url: wire::Url) -> Result<UrlSettings, Refusal> {
+    Ok(UrlSettings {
+        cors: url.cors.map(model::Cors::from),
+        invoke_mode: url.invoke_mode.map_or(Ok(Default::default()), word)?,
+        auth: url.auth.map_or(Ok(Default::default()), word)?,
+    })
+}
+
 fn word<T: DeserializeOwned>(word: String) -> Result<T, Refusal> {
     serde_json::from_value(serde_json::Value::String(word)).map_err(|error| invalid(&error))
 }

@@ -210,6 +210,12 @@ pub struct Url {
     /// Cross-origin rules.
     #[serde(default)]
     pub cors: Option<Cors>,
+    /// `BUFFERED` or `RESPONSE_STREAM`; none is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoke_mode: Option<String>,
+    /// `NONE` or `AWS_IAM`; none is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
 }
 
 /// Cross-origin rules of a function URL.

@@ -10,6 +10,7 @@ use process::interpreter::{Finder, Language, Surroundings};
 use serde::Serialize;
 use stacks::{FunctionPlan, Package, Progress};
 use store::{Clock, SystemClock, Trees};
+use tokio::sync::{Semaphore, watch};
 
 use crate::node::runtimes_folder;
 
@@ -120,6 +121,9 @@ impl Project {
                 Some(interpreter.find_here(Language::of(runtime)?)?.executable)
             }),
             clock,
+            turns: stacks::Turns::default(),
+            // One function is built after the other.
+            places: Arc::new(Semaphore::new(1)),
         };
         Ok(Self {
             functions: project.functions,
@@ -154,7 +158,9 @@ impl Project {
         let Some(plan) = self.functions.get(place) else {
             return Ok(None);
         };
-        let built = stacks::build(plan, &self.host, &Told(tell)).await?;
+        // A deployment is not given up: who ends it ends the process.
+        let (_given_up, never) = watch::channel(false);
+        let built = stacks::build(plan, &self.host, &Told(tell), &never).await?;
         let code = self.keep(built.code).await?;
         let mut layers = Vec::new();
         for layer in built.layers {
@@ -179,6 +185,8 @@ impl Project {
             log_level: word(&config.log_level)?,
             url: plan.url.as_ref().map(|url| Url {
                 cors: url.cors.clone().map(Into::into),
+                invoke_mode: Some(url.invoke_mode.as_str().to_owned()),
+                auth: Some(url.auth.as_str().to_owned()),
             }),
             reserved_concurrency: plan.reserved_concurrency,
         };

@@ -23,7 +23,7 @@ pub(crate) async fn run(options: &Deploy) -> Result<(), Failure> {
         env_vars: options.env_vars.clone(),
         cache: cache_folder()?,
     };
-    let client = client(&options.endpoint.endpoint)?;
+    let client = client(&options.endpoint.url())?;
     let place = client.info().await.map_err(refused)?;
     let project = Project::read(&wanted, &place).await.map_err(failure)?;
     for warning in &project.warnings {
