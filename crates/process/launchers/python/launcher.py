@@ -640,6 +640,20 @@ def _set_paths():
     sys.path[:1] = paths
 
 
+def _customise():
+    """Loads what `site` would load, were it loaded: tools that wrap the runtime begin there."""
+    if not os.environ.get("AWS_LAMBDA_EXEC_WRAPPER"):
+        return
+    for name in ("sitecustomize", "usercustomize"):
+        try:
+            __import__(name)
+        except Exception as error:
+            if getattr(error, "name", None) != name:
+                import traceback
+
+                traceback.print_exc()
+
+
 def _listen_for_debugger():
     port = os.environ.pop("_DAYFLY_INSPECT_PORT", None)
     if port is None:
@@ -667,6 +681,7 @@ def _main():
     os.set_inheritable(SOCKET, False)
     sys.meta_path.insert(0, _LoggingHook())
     _set_paths()
+    _customise()
     _send(HELLO, NOBODY, b"python %d.%d.%d" % sys.version_info[:3])
     _listen_for_debugger()
     handler = _initialise()

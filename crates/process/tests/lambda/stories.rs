@@ -29,6 +29,7 @@ const STORIES: &[(&str, Story)] = stories![
     a_missing_bootstrap_is_named,
     an_instance_is_frozen_and_thawed,
     layers_are_seen,
+    a_wrapper_starts_the_runtime,
     a_layer_with_binaries_for_another_version_is_named,
     a_flood_of_output_ends,
     answers_are_streamed,
@@ -306,6 +307,70 @@ async fn layers_are_seen(world: World) {
         seen,
         r#"replied ["first", "two", true, ["/opt/python/lib/python3.11/site-packages", "/opt/python"]]"#
     );
+}
+
+async fn a_wrapper_starts_the_runtime(world: World) {
+    let wrapper = "#!/bin/bash
+export WRAPPED=\"$(basename \"$1\")\" PYTHONPATH=${0%/*}/more:$PYTHONPATH
+exec \"$@\"";
+    let custom = "import os; os.environ['CUSTOM'] = 'yes'";
+    let layer = world.function(
+        "nodejs20.x",
+        "",
+        &[("wrap", wrapper), ("more/sitecustomize.py", custom)],
+    );
+    let check = async |runtime: &str, handler: &str, files: &[(&str, &str)], wrapper, expected| {
+        let mut function = world.function(runtime, handler, files);
+        function.layers = vec![layer.code.clone()];
+        let variables = &mut function.config.environment;
+        variables.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), String::from(wrapper));
+        let seen = function.outcome("{}").await;
+        assert_eq!(seen, expected, "{}", function.log.text());
+        function.log.text()
+    };
+    let python =
+        "import os\ndef handler(e, c): return [os.environ['WRAPPED'], os.environ['CUSTOM']]";
+    let python = ("app.py", python);
+    let (name, handler) = ("python3.11", "app.handler");
+    let expected = r#"replied ["python3.11", "yes"]"#;
+    check(name, handler, &[python], "/opt/wrap", expected).await;
+    let node = "exports.handler = async () => process.env.WRAPPED";
+    let node = [("index.js", node), ("bin/wrap", wrapper)];
+    let wrapper = "/var/task/bin/wrap";
+    check(
+        "nodejs20.x",
+        "index.handler",
+        &node,
+        wrapper,
+        "replied \"node\"",
+    )
+    .await;
+    let plain = layer.code.join("more/sitecustomize.py");
+    std::fs::set_permissions(&plain, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let exited = |status| {
+        format!(
+            r#"crashed {{"errorType":"Runtime.ExitError","errorMessage":"RequestId: ID Error: Runtime exited with error: exit status {status}"}}"#
+        )
+    };
+    let (missing, unable) = (exited(127), exited(126));
+    let log = check(name, handler, &[python], "/opt/none", &missing).await;
+    assert!(log.contains("/none: does not exist\n"), "{log}");
+    let log = check(
+        name,
+        handler,
+        &[python],
+        "/opt/more/sitecustomize.py",
+        &unable,
+    )
+    .await;
+    assert!(
+        log.contains("sitecustomize.py: is not an executable\n"),
+        "{log}"
+    );
+    // Whoever brings a runtime decides by itself.
+    let bootstrap = ("bootstrap", BOOTSTRAP);
+    let log = check("provided.al2", "", &[bootstrap], "/opt/none", "replied {}").await;
+    assert!(!log.contains("does not exist"), "{log}");
 }
 
 async fn a_home_with_interpreters_in_it_is_not_seen(world: World) {

@@ -27,6 +27,15 @@ const DIALERS: u8 = 16;
 /// Share of the memory that Node's heap may take, in percent: the rest is for what is not heap.
 const NODE_HEAP_PERCENT: u32 = 90;
 
+/// Names the program that starts a managed runtime in the platform's place; `provided` runtimes
+/// do as they like with it.
+const EXEC_WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+/// Hands over to a wrapper, given with the command that it is to start, as Lambda does.
+const WRAP: &str = r#"wrapper=$1
+if [ ! -f "$wrapper" ]; then echo "$wrapper: does not exist"; exit 127; fi
+if [ ! -x "$wrapper" ]; then echo "$wrapper: is not an executable"; exit 126; fi
+exec "$@""#;
+
 /// What runs in the jail.
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
@@ -98,6 +107,9 @@ pub(crate) fn order(
                 Language::Node(_) => node(&mut order, config, inspect.is_some()),
             };
             order.argv.extend(arguments.into_iter().map(Into::into));
+            if let Some(wrapper) = config.environment.get(EXEC_WRAPPER) {
+                wrap(&mut order, wrapper);
+            }
             order.dialers = if inspect.is_some() { DIALERS } else { 0 };
         }
     }
@@ -106,6 +118,14 @@ pub(crate) fn order(
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
     order
+}
+
+/// Has the program started by another, where one is named.
+fn wrap(order: &mut Order, wrapper: &str) {
+    if !wrapper.is_empty() {
+        let shell = ["/bin/sh", "-c", WRAP, "sh", wrapper];
+        order.argv.splice(0..0, shell.map(Into::into));
+    }
 }
 
 fn limits(config: &FunctionConfig, rules: Rules) -> Limits {
