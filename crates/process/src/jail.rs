@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod context;
+mod family;
 #[cfg(test)]
 mod forked;
 mod helper;

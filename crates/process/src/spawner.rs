@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 
 pub use self::jail::{Doors, Jail, Keeper};
-pub use self::order::{Bind, Exit, Limits, Order, Status};
+pub use self::order::{Bind, Companion, CompanionEnd, Exit, Limits, Order, Status};
 
 use self::link::Link;
 use crate::host::Host;
@@ -184,7 +184,7 @@ impl Spawner {
     }
 
     /// Takes a generic jail, fills it as ordered and starts the program. Resolves once the
-    /// program runs.
+    /// program runs, or its companions where it has any.
     pub async fn claim(&self, order: Order) -> Result<Jail, Error> {
         tokio::select! {
             biased;
@@ -223,11 +223,14 @@ impl Spawner {
         })?;
         let started = started.await.unwrap_or(Err(Error::Ended));
         link.refill_soon();
-        let started = started?;
+        let mut started = started?;
         prepared.keeper.begin(started.first);
+        let beside = !order.companions.is_empty();
+        let companions_output = if beside { started.dialers.pop() } else { None };
         Ok(Jail {
             control: order.control.then_some(prepared.control),
             output: prepared.output,
+            companions_output,
             doors: prepared.doors,
             dialers: started.dialers,
             first: started.first,

@@ -4,6 +4,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "jail/companions.rs"]
+mod companions;
 #[path = "jail/ends.rs"]
 mod ends;
 #[path = "jail/limits.rs"]
@@ -95,12 +97,13 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn run_all(filter: &str) -> usize {
     let jailed = [
         world::stories(),
+        companions::stories(),
         limits::stories(),
         ends::stories(),
         mishaps::stories(),
     ]
     .concat();
-    let lite = [lite::stories(), ends::stories()].concat();
+    let lite = [lite::stories(), companions::stories(), ends::stories()].concat();
     run_stories(filter, Lite::Never, jailed) + run_stories(filter, Lite::Always, lite)
 }
 
@@ -214,6 +217,7 @@ fn order(script: &str) -> Order {
         overlays: vec![],
         links: vec![],
         files: vec![],
+        companions: vec![],
         limits: Limits {
             memory_bytes: 256 << 20,
             cpu_weight_millis: 1000,

@@ -28,6 +28,7 @@ use super::template::Template;
 use super::tree;
 use super::wire::{self, MESSAGE_BYTES_MAX};
 use crate::host::Host;
+use crate::spawner::{CompanionEnd, Exit};
 use source::Source;
 
 /// Between attempts to remove the group of a jail whose processes are still dying.
@@ -261,6 +262,8 @@ impl Helper {
             Request::Kill(id) => self.kill(id),
             Request::Freeze(id) => self.freeze(id, true),
             Request::Thaw(id) => self.freeze(id, false),
+            Request::Proceed(id) => self.order(id, &Order::Proceed),
+            Request::Terminate(id) => self.order(id, &Order::Terminate),
             Request::Shutdown => self.end(),
         }
     }
@@ -453,14 +456,18 @@ impl Helper {
     }
 
     fn freeze(&mut self, id: JailId, frozen: bool) {
-        if let Some(jail) = self.jails.get(&id)
-            && !self.ground.cgroups.freeze(id, frozen)
-            && let Some(socket) = &jail.socket
-        {
+        if self.jails.contains_key(&id) && !self.ground.cgroups.freeze(id, frozen) {
             let order = if frozen { Order::Stop } else { Order::Continue };
-            let _ = wire::send(socket, &[&order.write()], &[], SendFlags::DONTWAIT);
+            self.order(id, &order);
         }
         self.tell(&Notice::Settled(id), &[]);
+    }
+
+    /// Hands an order to a jail's first process, unless that is about to end anyway.
+    fn order(&self, id: JailId, order: &Order<'_>) {
+        if let Some(socket) = self.jails.get(&id).and_then(|jail| jail.socket.as_ref()) {
+            let _ = wire::send(socket, &[&order.write()], &[], SendFlags::DONTWAIT);
+        }
     }
 
     /// Takes what a jail's first process reports, until there is nothing more.
@@ -501,6 +508,18 @@ impl Helper {
             Ok(Report::Failed(reason)) if claimed => self.tell(&Notice::Refused(id, reason), &[]),
             Ok(Report::Failed(reason)) => self.unprepared(id, reason),
             Ok(Report::Exited(status)) => self.tell_exit(id, status),
+            Ok(Report::CompanionExited(index, status)) => {
+                let exit = Exit {
+                    status,
+                    out_of_memory: self.ground.cgroups.out_of_memory(id),
+                };
+                let end = CompanionEnd::Exit(exit);
+                self.tell(&Notice::Companion(id, index, end), &[]);
+            }
+            Ok(Report::NotStarted(index, reason)) => {
+                let end = CompanionEnd::NotStarted(reason);
+                self.tell(&Notice::Companion(id, index, end), &[]);
+            }
             // Only a broken first process says anything else.
             Err(_) => self.kill(id),
         }

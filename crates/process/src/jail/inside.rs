@@ -5,27 +5,26 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
 use super::context::Context as _;
+use super::family::{Family, Kept};
 use super::ids::INSIDE;
 use super::message::{Claim, Facts, Handed, Order, Report};
 use super::net;
-use super::program;
+use super::program::{self, Filled};
 use super::seccomp;
 use super::syscall;
 use super::template::Template;
 use super::wire::{self, MESSAGE_BYTES_MAX};
-use crate::spawner::Status;
 
 /// Where the Runtime API is inside; as on Lambda.
 pub(super) const RUNTIME_API_PORT: u16 = 9001;
@@ -221,17 +220,35 @@ impl Inside<'_> {
     }
 
     fn serve(&self, claim: &Claim<'_>, trees: Vec<OwnedFd>, signals: &OwnedFd) -> io::Result<()> {
-        let started = program::start(claim, trees, self)?;
-        let report = Report::Started.write();
-        let dialers: Vec<_> = started.dialers.iter().map(AsFd::as_fd).collect();
-        wire::send(&self.helper, &[&report], &dialers, SendFlags::empty())?;
-        drop(dialers);
-        drop(started.dialers);
-        // Of what is open only these two are needed from here on.
+        let Filled { program, dialers } = program::fill(claim, trees)?;
         let (helper, signals) = (self.helper.as_fd(), signals.as_fd());
+        let mut family = Family::new(helper, signals, syscall::signal_all);
+        let companions = if program.companions.is_empty() {
+            family.begin(program::start(&program, claim, self)?);
+            None
+        } else {
+            let (output, end) = program::companions_pipe()?;
+            for companion in &program.companions {
+                let started = program::start_companion(companion, &output, claim, self);
+                family.add_companion(started);
+            }
+            Some(end)
+        };
+        let handed: Vec<_> = dialers.iter().chain(&companions).map(AsFd::as_fd).collect();
+        let report = Report::Started.write();
+        wire::send(&self.helper, &[&report], &handed, SendFlags::empty())?;
+        drop(handed);
+        drop((dialers, companions));
+        if !program.companions.is_empty() {
+            if family.keep()? == Kept::Over {
+                return Ok(());
+            }
+            family.begin(program::start(&program, claim, self)?);
+        }
+        // Of what is open only these two are needed from here on.
         syscall::close_all_but(&[helper.as_raw_fd(), signals.as_raw_fd()])?;
         seccomp::install(self.filter)?;
-        keep(started.program, helper, signals, syscall::signal_all)
+        family.keep().map(|_| ())
     }
 }
 
@@ -246,55 +263,6 @@ pub(super) fn bound_rights() -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Reaps, obeys and reports until the program has ended or the helper is gone. `signal` sends a
-/// signal to every process of the jail but this one.
-pub(super) fn keep(
-    program: Pid,
-    helper: BorrowedFd<'_>,
-    signals: BorrowedFd<'_>,
-    signal: fn(i32),
-) -> io::Result<()> {
-    let mut buffer = [0; 128];
-    loop {
-        while let Some((pid, status)) = rustix::process::wait(WaitOptions::NOHANG).unwrap_or(None) {
-            if pid == program {
-                let report = Report::Exited(status_of(status)).write();
-                let _ = wire::send(helper, &[&report], &[], SendFlags::DONTWAIT);
-                return Ok(());
-            }
-        }
-        let mut both = [
-            PollFd::new(&helper, PollFlags::IN),
-            PollFd::new(&signals, PollFlags::IN),
-        ];
-        match rustix::event::poll(&mut both, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let [helper_ready, signals_ready] = both.map(|fd| !fd.revents().is_empty());
-        if signals_ready {
-            let _ = rustix::io::read(signals, &mut buffer);
-        }
-        if helper_ready {
-            let (length, _) = wire::receive(helper, &mut buffer, RecvFlags::empty())?;
-            match Order::read(buffer.get(..length).unwrap_or_default()) {
-                Ok(Order::Stop) => signal(libc::SIGSTOP),
-                Ok(Order::Continue) => signal(libc::SIGCONT),
-                // Also when the helper is gone.
-                _ => return Ok(()),
-            }
-        }
-    }
-}
-
-fn status_of(status: WaitStatus) -> Status {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Status::Code(code),
-        (None, Some(signal)) => Status::Signal(signal),
-        (None, None) => Status::Signal(libc::SIGKILL),
-    }
 }
 
 fn mount_tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> io::Result<()> {

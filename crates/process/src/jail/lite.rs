@@ -18,9 +18,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::Timespec;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{DumpableBehavior, Pid, Resource, Signal};
+use rustix::process::{DumpableBehavior, Resource, Signal};
 
 use super::context::Context as _;
+use super::family::{Family, Kept};
 use super::inside;
 use super::landlock::{self, Grants};
 use super::message::{Facts, Handed, Order, Report, Unheld};
@@ -128,10 +129,7 @@ impl Instance<'_> {
         };
         let program = Program::unseal(plan.program)?;
         let places = Places::make(&self.folder, &plan, runtime_api)?;
-        let started = self.start(&places, unheld, &plan, program)?;
-        let (helper, signals) = (self.helper.as_fd(), signals.as_fd());
-        syscall::close_all_but(&[helper.as_raw_fd(), signals.as_raw_fd()])?;
-        inside::keep(started, helper, signals, offspring::signal)
+        self.serve(&places, unheld, &plan, program, &signals)
     }
 
     fn report_ready(&self, runtime_api: &TcpListener) -> io::Result<()> {
@@ -151,41 +149,83 @@ impl Instance<'_> {
         wire::send(&self.helper, &[&report], &listener, SendFlags::empty())
     }
 
-    fn start(
+    fn serve(
         &self,
         places: &Places,
         unheld: Unheld,
         plan: &Plan<'_>,
         program: Program,
-    ) -> io::Result<Pid> {
+        signals: &OwnedFd,
+    ) -> io::Result<()> {
         let program = places.furnish(program)?;
         let dialers = (0..plan.dialers)
             .map(|_| program::dialer())
             .collect::<io::Result<Vec<_>>>()?;
-        let processes = unheld
-            .processes
-            .then(|| offspring::threads_of_user() + u64::from(plan.limits.processes));
-        let memory = unheld.memory.then_some(plan.limits.memory_bytes);
-        let grants = grants(places, plan);
-        let control = plan.control.then_some(&self.control);
-        let started = program::spawn(&program, || {
-            rustix::process::setsid()?;
-            // Should we be killed; whatever else is left falls to the helper.
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            program::descriptors(&self.output, control)?;
-            limit(&plan.limits, memory, processes)?;
-            rustix::process::chdir(&program.cwd).context(program.cwd.display())?;
-            landlock::restrict_to(&grants).context("wall files off")?;
-            seccomp::install(self.filter).context("filter system calls")
-        })?;
-        let dialers: Vec<_> = dialers.iter().map(AsFd::as_fd).collect();
-        wire::send(
-            &self.helper,
-            &[&Report::Started.write()],
-            &dialers,
-            SendFlags::empty(),
-        )?;
-        Ok(started)
+        let walls = LiteWalls {
+            limits: &plan.limits,
+            processes: unheld
+                .processes
+                .then(|| offspring::threads_of_user() + u64::from(plan.limits.processes)),
+            memory: unheld.memory.then_some(plan.limits.memory_bytes),
+            grants: grants(places, plan),
+            filter: self.filter,
+        };
+        let start = || {
+            let control = plan.control.then_some(&self.control);
+            program::spawn(&program.argv, &program.env, || {
+                walls.enter(&program.cwd, &self.output, control)
+            })
+        };
+        let (helper, signals) = (self.helper.as_fd(), signals.as_fd());
+        let mut family = Family::new(helper, signals, offspring::signal);
+        let companions = if program.companions.is_empty() {
+            family.begin(start()?);
+            None
+        } else {
+            let (output, end) = program::companions_pipe()?;
+            for companion in &program.companions {
+                family.add_companion(program::spawn(&companion.argv, &companion.env, || {
+                    walls.enter(&companion.cwd, &output, None)
+                }));
+            }
+            Some(end)
+        };
+        let handed: Vec<_> = dialers.iter().chain(&companions).map(AsFd::as_fd).collect();
+        let report = Report::Started.write();
+        wire::send(&self.helper, &[&report], &handed, SendFlags::empty())?;
+        drop(handed);
+        drop((dialers, companions));
+        if !program.companions.is_empty() {
+            if family.keep()? == Kept::Over {
+                return Ok(());
+            }
+            family.begin(start()?);
+        }
+        syscall::close_all_but(&[helper.as_raw_fd(), signals.as_raw_fd()])?;
+        family.keep().map(|_| ())
+    }
+}
+
+/// What is around every program of an instance.
+struct LiteWalls<'a> {
+    limits: &'a Limits,
+    processes: Option<u64>,
+    memory: Option<u64>,
+    grants: Grants,
+    filter: &'a seccomp::Program,
+}
+
+impl LiteWalls<'_> {
+    /// Everything that a program is to find done, in its own process.
+    fn enter(&self, cwd: &Path, output: &OwnedFd, control: Option<&OwnedFd>) -> io::Result<()> {
+        rustix::process::setsid()?;
+        // Should we be killed; whatever else is left falls to the helper.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        program::descriptors(output, control)?;
+        limit(self.limits, self.memory, self.processes)?;
+        rustix::process::chdir(cwd).context(cwd.display())?;
+        landlock::restrict_to(&self.grants).context("wall files off")?;
+        seccomp::install(self.filter).context("filter system calls")
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::plan::{self, Plan, Sealed};
 use super::wire::{Malformed, Reader, Writer};
 use crate::host::Host;
-use crate::spawner::{Exit, Limits, Status};
+use crate::spawner::{CompanionEnd, Exit, Limits, Status};
 
 /// Names a jail for as long as the helper lives.
 pub(crate) type JailId = u64;
@@ -22,6 +22,10 @@ pub(crate) enum Request<'a> {
     Kill(JailId),
     Freeze(JailId),
     Thaw(JailId),
+    /// Start the program, which has waited for its companions.
+    Proceed(JailId),
+    /// Ask the program to end.
+    Terminate(JailId),
     /// End every jail, then the helper.
     Shutdown,
 }
@@ -44,11 +48,14 @@ pub(crate) enum Notice {
     Ready(JailId, Handed),
     /// A generic jail could not be made.
     Unprepared(String),
-    /// The program of a claimed jail runs, below this process; with its dialers.
+    /// The program of a claimed jail runs, or its companions, below this process; with its
+    /// dialers, and what the companions print if there are any.
     Started(JailId, i32),
     /// A claim failed; the jail is being ended.
     Refused(JailId, String),
     Exit(JailId, Exit),
+    /// A companion has ended, by its place among them.
+    Companion(JailId, usize, CompanionEnd),
     /// Nothing of the jail is left.
     Gone(JailId),
     /// A freeze or thaw was carried out.
@@ -78,6 +85,10 @@ pub(crate) enum Order<'a> {
     /// Stop every process of the jail, where no freezer does it.
     Stop,
     Continue,
+    /// Start the program, which has waited for its companions.
+    Proceed,
+    /// Ask the program to end.
+    Terminate,
 }
 
 /// The inside half of a [`Plan`]; the mounts come as descriptors, in the order of `targets`.
@@ -106,10 +117,14 @@ pub(crate) enum Report {
     Ready { handed: Handed, facts: Facts },
     /// It failed to prepare or to start the program, and ends.
     Failed(String),
-    /// The program runs; with the dialers.
+    /// The program runs, or its companions; with the dialers, and the companions' output.
     Started,
-    /// The program ended; the jail follows.
+    /// The program ended; the jail follows once its companions have.
     Exited(Status),
+    /// A companion ended.
+    CompanionExited(usize, Status),
+    /// A companion could not be started.
+    NotStarted(usize, String),
 }
 
 /// What a prepared jail found out about its host.
@@ -164,6 +179,8 @@ impl<'a> Request<'a> {
             Self::Freeze(id) => about(5, *id),
             Self::Thaw(id) => about(6, *id),
             Self::Shutdown => Writer::new(7).into_bytes(),
+            Self::Proceed(id) => about(8, *id),
+            Self::Terminate(id) => about(9, *id),
         }
     }
 
@@ -184,6 +201,8 @@ impl<'a> Request<'a> {
             5 => Self::Freeze(from.number()?),
             6 => Self::Thaw(from.number()?),
             7 => Self::Shutdown,
+            8 => Self::Proceed(from.number()?),
+            9 => Self::Terminate(from.number()?),
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -222,12 +241,22 @@ impl Notice {
             Self::Exit(id, exit) => {
                 let mut to = Writer::new(6);
                 to.number(*id);
-                write_status(exit.status, &mut to);
-                to.byte(exit.out_of_memory.into());
+                write_exit(*exit, &mut to);
                 to.into_bytes()
             }
             Self::Gone(id) => about(7, *id),
             Self::Settled(id) => about(8, *id),
+            Self::Companion(id, index, end) => {
+                let mut to = Writer::new(9);
+                to.number(*id).number(*index as u64);
+                match end {
+                    CompanionEnd::Exit(exit) => write_exit(*exit, to.byte(0)),
+                    CompanionEnd::NotStarted(reason) => {
+                        to.byte(1).blob(reason.as_bytes());
+                    }
+                }
+                to.into_bytes()
+            }
         }
     }
 
@@ -239,19 +268,18 @@ impl Notice {
             3 => Self::Unprepared(from.text()?),
             4 => Self::Started(from.number()?, from.number_as()?),
             5 => Self::Refused(from.number()?, from.text()?),
-            6 => {
-                let id = from.number()?;
-                let status = read_status(&mut from)?;
-                Self::Exit(
-                    id,
-                    Exit {
-                        status,
-                        out_of_memory: from.byte()? != 0,
-                    },
-                )
-            }
+            6 => Self::Exit(from.number()?, read_exit(&mut from)?),
             7 => Self::Gone(from.number()?),
             8 => Self::Settled(from.number()?),
+            9 => {
+                let (id, index) = (from.number()?, from.number_as()?);
+                let end = match from.byte()? {
+                    0 => CompanionEnd::Exit(read_exit(&mut from)?),
+                    1 => CompanionEnd::NotStarted(from.text()?),
+                    _ => return Err(Malformed),
+                };
+                Self::Companion(id, index, end)
+            }
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -283,6 +311,8 @@ impl<'a> Order<'a> {
             }
             Self::Stop => Writer::new(3).into_bytes(),
             Self::Continue => Writer::new(4).into_bytes(),
+            Self::Proceed => Writer::new(6).into_bytes(),
+            Self::Terminate => Writer::new(7).into_bytes(),
         }
     }
 
@@ -307,6 +337,8 @@ impl<'a> Order<'a> {
             }
             3 => Self::Stop,
             4 => Self::Continue,
+            6 => Self::Proceed,
+            7 => Self::Terminate,
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -321,6 +353,8 @@ impl Report {
             Self::Failed(_) => Writer::new(2),
             Self::Started => Writer::new(3),
             Self::Exited(_) => Writer::new(4),
+            Self::CompanionExited(..) => Writer::new(5),
+            Self::NotStarted(..) => Writer::new(6),
         };
         match self {
             Self::Ready { handed, facts } => {
@@ -333,6 +367,12 @@ impl Report {
             }
             Self::Started => {}
             Self::Exited(status) => write_status(*status, &mut to),
+            Self::CompanionExited(index, status) => {
+                write_status(*status, to.number(*index as u64));
+            }
+            Self::NotStarted(index, reason) => {
+                to.number(*index as u64).blob(reason.as_bytes());
+            }
         }
         to.into_bytes()
     }
@@ -350,6 +390,8 @@ impl Report {
             2 => Self::Failed(from.text()?),
             3 => Self::Started,
             4 => Self::Exited(read_status(&mut from)?),
+            5 => Self::CompanionExited(from.number_as()?, read_status(&mut from)?),
+            6 => Self::NotStarted(from.number_as()?, from.text()?),
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -369,6 +411,18 @@ fn about(kind: u8, id: JailId) -> Vec<u8> {
     let mut to = Writer::new(kind);
     to.number(id);
     to.into_bytes()
+}
+
+fn write_exit(exit: Exit, to: &mut Writer) {
+    write_status(exit.status, to);
+    to.byte(exit.out_of_memory.into());
+}
+
+fn read_exit(from: &mut Reader<'_>) -> Result<Exit, Malformed> {
+    Ok(Exit {
+        status: read_status(from)?,
+        out_of_memory: from.byte()? != 0,
+    })
 }
 
 fn write_status(status: Status, to: &mut Writer) {
@@ -419,6 +473,8 @@ mod tests {
                     out_of_memory: false,
                 },
             ),
+            Notice::Companion(3, 9, CompanionEnd::Exit(exit)),
+            Notice::Companion(3, 0, CompanionEnd::NotStarted("no".into())),
             Notice::Gone(4),
             Notice::Settled(5),
         ] {

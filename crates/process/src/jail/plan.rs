@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::wire::{Malformed, Reader, Writer};
-use crate::spawner::Limits;
+use crate::spawner::{Companion, Limits};
 
 /// Everything a claimed jail is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +51,14 @@ pub(crate) struct Program {
     /// Symbolic links: where, and what to.
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
+    /// Started before it; it waits to be told to proceed if there are any.
+    pub(crate) companions: Vec<Companion>,
 }
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        let companions: Vec<_> = self.companions.iter().map(|one| &one.argv).collect();
         let files: Vec<_> = self
             .files
             .iter()
@@ -67,6 +70,7 @@ impl fmt::Debug for Program {
             .field("cwd", &self.cwd)
             .field("links", &self.links)
             .field("files", &files)
+            .field("companions", &companions)
             .finish()
     }
 }
@@ -113,12 +117,7 @@ impl<'a> Plan<'a> {
 impl Program {
     pub(crate) fn seal(&self) -> Vec<u8> {
         let mut to = Writer::default();
-        to.list(&self.argv, |to, argument| {
-            to.blob(argument.as_bytes());
-        });
-        to.list(&self.env, |to, (name, value)| {
-            to.blob(name.as_bytes()).blob(value.as_bytes());
-        });
+        write_command(&mut to, &self.argv, &self.env);
         to.path(&self.cwd);
         to.list(&self.links, |to, (link, target)| {
             to.path(link).path(target);
@@ -126,21 +125,49 @@ impl Program {
         to.list(&self.files, |to, (path, bytes)| {
             to.path(path).blob(bytes);
         });
+        to.list(&self.companions, |to, companion| {
+            write_command(to, &companion.argv, &companion.env);
+            to.path(&companion.cwd);
+        });
         to.into_bytes()
     }
 
     pub(crate) fn unseal(sealed: Sealed<'_>) -> Result<Self, Malformed> {
         let mut from = Reader::new(sealed.0);
         let program = Self {
-            argv: from.list(|from| Ok(text(from.blob()?)))?,
-            env: from.list(|from| Ok((text(from.blob()?), text(from.blob()?))))?,
+            argv: read_argv(&mut from)?,
+            env: read_env(&mut from)?,
             cwd: from.path()?.to_owned(),
             links: from.list(|from| Ok((from.path()?.to_owned(), from.path()?.to_owned())))?,
             files: from.list(|from| Ok((from.path()?.to_owned(), from.blob()?.to_vec())))?,
+            companions: from.list(|from| {
+                Ok(Companion {
+                    argv: read_argv(from)?,
+                    env: read_env(from)?,
+                    cwd: from.path()?.to_owned(),
+                })
+            })?,
         };
         from.end()?;
         Ok(program)
     }
+}
+
+fn write_command(to: &mut Writer, argv: &[OsString], env: &[(OsString, OsString)]) {
+    to.list(argv, |to, argument| {
+        to.blob(argument.as_bytes());
+    });
+    to.list(env, |to, (name, value)| {
+        to.blob(name.as_bytes()).blob(value.as_bytes());
+    });
+}
+
+fn read_argv(from: &mut Reader<'_>) -> Result<Vec<OsString>, Malformed> {
+    from.list(|from| Ok(text(from.blob()?)))
+}
+
+fn read_env(from: &mut Reader<'_>) -> Result<Vec<(OsString, OsString)>, Malformed> {
+    from.list(|from| Ok((text(from.blob()?), text(from.blob()?))))
 }
 
 fn text(bytes: &[u8]) -> OsString {
@@ -182,6 +209,11 @@ mod tests {
             cwd: "/var/task".into(),
             links: vec![("/var/lang/bin/node".into(), "/usr/bin/node".into())],
             files: vec![("/var/runtime/a".into(), b"abc".to_vec())],
+            companions: vec![Companion {
+                argv: vec!["/opt/extensions/watch".into()],
+                env: vec![("SECRET".into(), OsString::from_vec(vec![0xff, b'x']))],
+                cwd: "/".into(),
+            }],
         }
     }
 
@@ -243,7 +275,7 @@ mod tests {
                 outside_network: true,
                 control: true,
                 dialers: 1,
-                program: sealed, 150 bytes,
+                program: sealed, 220 bytes,
             }"#]]
         .assert_eq(&format!("{:#?}", plan(&sealed)));
         assert!(!format!("{:?}", program()).contains("xff"));

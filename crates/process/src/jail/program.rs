@@ -1,4 +1,4 @@
-//! Starts the program in a claimed jail: mounts what it was given, closes the root to writing,
+//! Starts the programs in a claimed jail: mounts what it was given, closes the root to writing,
 //! gives up every right, forks and executes.
 
 use std::ffi::{CString, OsString};
@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -22,7 +23,7 @@ use super::plan::Program;
 use super::seccomp;
 use super::syscall::{self, NO_DEVICES, NO_SUID, READ_ONLY};
 use super::tree;
-use crate::spawner::Limits;
+use crate::spawner::{Companion, Limits};
 
 /// Bytes of `/tmp` for each file it may hold: what a small file takes of it.
 const TMP_BYTES_PER_FILE: u64 = 4096;
@@ -42,19 +43,15 @@ const CONTROL: i32 = 3;
 /// Above every number that the program's own descriptors get.
 const HIGH: i32 = 16;
 
+/// A jail that is filled, with nothing running in it yet.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) program: Pid,
+pub(super) struct Filled {
+    pub(super) program: Program,
     pub(super) dialers: Vec<OwnedFd>,
 }
 
-/// Fills the jail as claimed and starts its program. Afterwards the calling process has no
-/// capability left.
-pub(super) fn start(
-    claim: &Claim<'_>,
-    trees: Vec<OwnedFd>,
-    inside: &Inside<'_>,
-) -> io::Result<Started> {
+/// Fills the jail as claimed. Afterwards the calling process has no capability left.
+pub(super) fn fill(claim: &Claim<'_>, trees: Vec<OwnedFd>) -> io::Result<Filled> {
     let program = Program::unseal(claim.program)?;
     if trees.len() != claim.targets.len() {
         return Err(io::Error::other("mounts and targets differ in number"));
@@ -79,9 +76,34 @@ pub(super) fn start(
         .context("close the root to writing")?;
     drop(root);
     drop_rights().context("give up rights")?;
-    let ready = || become_program(&program, claim, inside);
-    let program = spawn(&program, ready)?;
-    Ok(Started { program, dialers })
+    Ok(Filled { program, dialers })
+}
+
+/// Starts the program that a jail is for.
+pub(super) fn start(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<Pid> {
+    let control = claim.control.then_some(&inside.control);
+    spawn(&program.argv, &program.env, || {
+        become_program(&program.cwd, &inside.output, control, claim, inside)
+    })
+}
+
+/// Starts a program beside it.
+pub(super) fn start_companion(
+    companion: &Companion,
+    output: &OwnedFd,
+    claim: &Claim<'_>,
+    inside: &Inside<'_>,
+) -> io::Result<Pid> {
+    spawn(&companion.argv, &companion.env, || {
+        become_program(&companion.cwd, output, None, claim, inside)
+    })
+}
+
+/// What companions print into, and the end that it comes out of, which does not block.
+pub(super) fn companions_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (end, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&end, true)?;
+    Ok((output, end))
 }
 
 /// Attaches a mount at its target, which is made if it is not there. What was placed below the
@@ -205,10 +227,14 @@ pub(super) fn drop_rights() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the program's process, in which `ready` comes first.
-pub(super) fn spawn(program: &Program, ready: impl FnOnce() -> io::Result<()>) -> io::Result<Pid> {
-    let arguments = strings(program.argv.iter().cloned())?;
-    let environment = strings(program.env.iter().map(|(name, value)| {
+/// Starts a program's process, in which `ready` comes first.
+pub(super) fn spawn(
+    argv: &[OsString],
+    env: &[(OsString, OsString)],
+    ready: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Pid> {
+    let arguments = strings(argv.iter().cloned())?;
+    let environment = strings(env.iter().map(|(name, value)| {
         let mut both = name.clone().into_vec();
         both.push(b'=');
         both.extend_from_slice(value.as_bytes());
@@ -228,12 +254,18 @@ pub(super) fn spawn(program: &Program, ready: impl FnOnce() -> io::Result<()>) -
     })
 }
 
-/// Everything that the program is to find done, in its own process.
-fn become_program(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -> io::Result<()> {
+/// Everything that a program is to find done, in its own process.
+fn become_program(
+    cwd: &Path,
+    output: &OwnedFd,
+    control: Option<&OwnedFd>,
+    claim: &Claim<'_>,
+    inside: &Inside<'_>,
+) -> io::Result<()> {
     rustix::process::setsid()?;
-    descriptors(&inside.output, claim.control.then_some(&inside.control))?;
+    descriptors(output, control)?;
     limit(claim)?;
-    rustix::process::chdir(&program.cwd).context(program.cwd.display())?;
+    rustix::process::chdir(cwd).context(cwd.display())?;
     landlock::restrict(claim.limits.tmp_exec).context("wall files off")?;
     seccomp::install(inside.filter).context("filter system calls")
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::link::Link;
 use super::memory;
-use super::{Exit, Status};
+use super::{CompanionEnd, Exit, Status};
 use crate::jail::message::{JailId, Request};
 
 /// How often memory is looked at where no control group counts it: seldom enough to cost
@@ -28,6 +28,8 @@ pub struct Jail {
     pub control: Option<UnixStream>,
     /// What the program writes to standard output and error, in one stream; nonblocking.
     pub output: OwnedFd,
+    /// The same of its companions, if ordered; nonblocking.
+    pub companions_output: Option<OwnedFd>,
     /// Where the program reaches the platform.
     pub doors: Doors,
     /// Unconnected TCP sockets of the jail's network, as many as ordered; nonblocking.
@@ -63,6 +65,8 @@ struct Inner {
     id: JailId,
     link: Arc<Link>,
     exit: watch::Receiver<Option<Exit>>,
+    /// Ends of companions, by their place among them, in the order of their ends.
+    companions: watch::Receiver<Vec<(usize, CompanionEnd)>>,
     gone: watch::Receiver<bool>,
     memory: Option<OwnedFd>,
     memory_peak: Option<OwnedFd>,
@@ -125,11 +129,17 @@ impl Jail {
     }
 }
 
+/// Where the ends of a jail's programs are told.
+pub(super) type Ends = (
+    watch::Receiver<Option<Exit>>,
+    watch::Receiver<Vec<(usize, CompanionEnd)>>,
+);
+
 impl Keeper {
     pub(super) fn new(
         id: JailId,
         link: Arc<Link>,
-        exit: watch::Receiver<Option<Exit>>,
+        (exit, companions): Ends,
         gone: watch::Receiver<bool>,
         memory: Option<OwnedFd>,
         memory_peak: Option<OwnedFd>,
@@ -139,6 +149,7 @@ impl Keeper {
                 id,
                 link,
                 exit,
+                companions,
                 gone,
                 memory,
                 memory_peak,
@@ -165,6 +176,35 @@ impl Keeper {
                 },
             }
         }
+    }
+
+    /// Resolves when more than `known` companions have ended, with all who have: their place among
+    /// the companions and how they ended. Never where there is nobody left to end.
+    pub fn companions_ended(
+        &self,
+        known: usize,
+    ) -> impl Future<Output = Vec<(usize, CompanionEnd)>> + Send + 'static {
+        let mut companions = self.inner.companions.clone();
+        async move {
+            let ended = companions.wait_for(|ended| ended.len() > known).await;
+            match ended.map(|ended| ended.clone()) {
+                Ok(ended) => ended,
+                // The helper is gone, which ends the program too.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Has the program start, which has waited for its companions.
+    pub async fn proceed(&self) {
+        let proceed = Request::Proceed(self.inner.id);
+        let _ = self.inner.link.send(&proceed, &[]).await;
+    }
+
+    /// Asks the program to end, which it need not do. Its companions are not asked.
+    pub async fn terminate(&self) {
+        let terminate = Request::Terminate(self.inner.id);
+        let _ = self.inner.link.send(&terminate, &[]).await;
     }
 
     /// Ends the whole tree of processes; resolves when processes, mounts and control group are

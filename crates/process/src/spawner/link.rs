@@ -15,13 +15,16 @@ use tokio::io::Interest;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::jail::{Doors, Keeper};
-use super::{Error, Exit, Status};
+use super::{CompanionEnd, Error, Exit, Status};
 use crate::jail::message::{Handed, JailId, Notice, Request};
 use crate::jail::wire::{self, MESSAGE_BYTES_MAX};
 
 /// Claims that may wait for a jail at once. Beyond it something is wrong, and waiting longer
 /// makes it worse.
 const WAITING_MAX: usize = 4096;
+
+/// Companions whose ends are kept for one jail (ours: more than any contract has).
+const COMPANIONS_MAX: usize = 64;
 
 /// How long after a claim the pool is filled up again: the program that has just been started
 /// goes first.
@@ -55,6 +58,7 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     exit: watch::Sender<Option<Exit>>,
+    companions: watch::Sender<Vec<(usize, CompanionEnd)>>,
     gone: watch::Sender<bool>,
     started: Option<oneshot::Sender<Result<Started, Error>>>,
     settled: VecDeque<oneshot::Sender<()>>,
@@ -65,6 +69,7 @@ struct Entry {
 pub(super) struct Started {
     /// The jail's first process, by the host's number.
     pub(super) first: i32,
+    /// The last is what companions print, where there are any.
     pub(super) dialers: Vec<OwnedFd>,
 }
 
@@ -246,11 +251,24 @@ impl Link {
                 }
             }
             Notice::Refused(id, reason) => {
-                if let Some(started) = self.started(id) {
-                    let _ = started.send(Err(Error::Refused { reason }));
+                match self.started(id) {
+                    Some(started) => {
+                        let _ = started.send(Err(Error::Refused { reason }));
+                    }
+                    // It waited for companions; its end follows.
+                    None => tracing::error!(%reason, "a program could not be started"),
                 }
             }
             Notice::Exit(id, exit) => self.exited(id, exit),
+            Notice::Companion(id, index, end) => {
+                if let Some(entry) = self.state.lock().jails.get(&id) {
+                    entry.companions.send_modify(|ended| {
+                        if ended.len() < COMPANIONS_MAX {
+                            ended.push((index, end));
+                        }
+                    });
+                }
+            }
             Notice::Gone(id) => self.gone(id),
             Notice::Settled(id) => {
                 let mut state = self.state.lock();
@@ -268,16 +286,25 @@ impl Link {
 
     fn add(self: &Arc<Self>, id: JailId, handed: Handed, descriptors: Vec<OwnedFd>) {
         let (exit, exited) = watch::channel(None);
+        let (companions, companions_ended) = watch::channel(Vec::new());
         let (gone, is_gone) = watch::channel(false);
         let mut rest = descriptors.into_iter();
         let parts = take_parts(handed, &mut rest);
         let memory = handed.memory.then(|| rest.next()).flatten();
         let memory_peak = handed.memory_peak.then(|| rest.next()).flatten();
-        let keeper = Keeper::new(id, self.clone(), exited, is_gone, memory, memory_peak);
+        let keeper = Keeper::new(
+            id,
+            self.clone(),
+            (exited, companions_ended),
+            is_gone,
+            memory,
+            memory_peak,
+        );
         let mut state = self.state.lock();
         state.preparing = state.preparing.saturating_sub(1);
         let entry = Entry {
             exit,
+            companions,
             gone,
             started: None,
             settled: VecDeque::new(),

@@ -21,6 +21,9 @@ pub struct Order {
     pub overlays: Vec<(PathBuf, Vec<PathBuf>)>,
     /// Symbolic links: where, and what they point to.
     pub links: Vec<(PathBuf, PathBuf)>,
+    /// Programs that run beside it, and are started first; it waits for [`super::Keeper::proceed`]
+    /// if there are any.
+    pub companions: Vec<Companion>,
     /// Small read-only files. Together with arguments and environment they may hold 180 KiB.
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// What it may use.
@@ -31,6 +34,27 @@ pub struct Order {
     pub control: bool,
     /// Unconnected TCP sockets of the jail's network to hand out.
     pub dialers: u8,
+}
+
+/// A program that runs beside the one a jail is for. What all of them print comes in one stream
+/// of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// The program, by its absolute path, and its arguments.
+    pub argv: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts.
+    pub cwd: PathBuf,
+}
+
+/// How a companion ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CompanionEnd {
+    /// It ran.
+    Exit(Exit),
+    /// It could not be started, for this reason.
+    NotStarted(String),
 }
 
 /// A host folder or file that is seen inside, read-only.
@@ -101,6 +125,7 @@ impl Order {
             cwd: self.cwd.clone(),
             links: self.links.clone(),
             files: self.files.clone(),
+            companions: self.companions.clone(),
         }
     }
 }

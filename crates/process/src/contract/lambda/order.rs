@@ -80,6 +80,7 @@ pub(crate) fn order(
         overlays: Vec::new(),
         links: Vec::new(),
         files: Vec::new(),
+        companions: Vec::new(),
         limits: limits(config, rules),
         outside_network: config.network == Network::Outside && rules.outside,
         control: matches!(program, Program::Launcher { .. }),

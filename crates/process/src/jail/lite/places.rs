@@ -17,6 +17,7 @@ use crate::jail::context::Context as _;
 use crate::jail::inside::RUNTIME_API_PORT;
 use crate::jail::message::JailId;
 use crate::jail::plan::{Plan, Program, Tree};
+use crate::spawner::Companion;
 
 /// Folders of a jail that every instance has, if only empty.
 const OWN: [&str; 5] = ["/var/task", "/var/runtime", "/var/lang", "/opt", "/tmp"];
@@ -141,18 +142,28 @@ impl Places {
                 .context(path.display())?;
             file.write_all(bytes)?;
         }
-        let text = |value: &OsString| self.text(value);
+        let companion = |companion: &Companion| Companion {
+            argv: self.argv(&companion.argv),
+            env: self.env(&companion.env),
+            cwd: self.find(&companion.cwd),
+        };
         Ok(Program {
-            argv: program.argv.iter().map(text).collect(),
-            env: program
-                .env
-                .iter()
-                .map(|(name, value)| (name.clone(), text(value)))
-                .collect(),
+            argv: self.argv(&program.argv),
+            env: self.env(&program.env),
             cwd: self.find(&program.cwd),
             links: Vec::new(),
             files: Vec::new(),
+            companions: program.companions.iter().map(companion).collect(),
         })
+    }
+
+    fn argv(&self, argv: &[OsString]) -> Vec<OsString> {
+        argv.iter().map(|value| self.text(value)).collect()
+    }
+
+    fn env(&self, env: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+        let named = |(name, value): &(OsString, OsString)| (name.clone(), self.text(value));
+        env.iter().map(named).collect()
     }
 
     /// The real place of something to be made, which must not be among the host's own.
