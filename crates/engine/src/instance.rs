@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use model::{Execution, InstanceId, limit};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
@@ -12,7 +13,7 @@ use tokio::task::AbortHandle;
 use crate::catalog::Revision;
 use crate::instances::Instances;
 use crate::pool::Placed;
-use crate::port::{Call, Instance, Waited};
+use crate::port::{Call, Instance, Settled, Waited};
 use crate::stats::{InstanceState, InstanceView};
 
 /// Where an instance is in its life. Changed only under its pool's lock.
@@ -385,13 +386,19 @@ impl Slot {
     }
 
     /// Runs the request, once [`Slot::is_ready`] has waited. If this future is dropped before its end, so is the instance: what
-    /// state it is in nobody knows.
-    pub(crate) async fn invoke(mut self, call: Call) -> Option<Execution> {
+    /// state it is in nobody knows. Where it goes on after its answer, that holds the slot.
+    pub(crate) async fn invoke(mut self, call: Call) -> Option<(Execution, Option<Settling>)> {
         let live = self.live.clone()?;
         self.begun = true;
-        let execution = live.instance.get()?.invoke(call).await;
+        let instance = live.instance.get()?;
+        let execution = instance.invoke(call).await;
         self.begun = false;
-        Some(execution)
+        let settled = instance.settling();
+        let settling = settled.map(|settled| Settling {
+            settled,
+            slot: self,
+        });
+        Some((execution, settling))
     }
 
     /// Gives it back under the pool's lock, leaving everything else to the caller.
@@ -399,6 +406,21 @@ impl Slot {
         if let Some(live) = self.live.take() {
             live.in_flight.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+}
+
+/// A request that is answered and not over.
+pub(crate) struct Settling {
+    settled: BoxFuture<'static, Option<Settled>>,
+    slot: Slot,
+}
+
+impl Settling {
+    /// Waits for its end, and gives the slot back; what it came to, if that can be told.
+    pub(crate) async fn end(self) -> Option<Settled> {
+        let settled = self.settled.await;
+        drop(self.slot);
+        settled
     }
 }
 

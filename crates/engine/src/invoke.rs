@@ -286,7 +286,7 @@ impl Admitted {
     }
 
     async fn run_on(
-        &self,
+        self,
         slot: Slot,
         mut waited: Waited,
         spent: Duration,
@@ -297,14 +297,26 @@ impl Admitted {
         let (call, waited) = self.call(waited, spent);
         let streaming = self.sink.as_ref();
         let streaming = streaming.map(|sink| (sink, self.shared.clock.monotonic()));
-        match slot.invoke(call).await {
-            Some(mut execution) => {
-                execution.timings.first_byte = streaming
-                    .and_then(|(sink, began)| Some(sink.first_at()?.saturating_sub(began)));
-                Ok(self.ended(execution, waited))
+        let Some((mut execution, settling)) = slot.invoke(call).await else {
+            return Err(ours("the instance was never initialised"));
+        };
+        execution.timings.first_byte =
+            streaming.and_then(|(sink, began)| Some(sink.first_at()?.saturating_sub(began)));
+        let Some(settling) = settling else {
+            return Ok(self.ended(execution, waited));
+        };
+        let execution = complete(execution, self.revision.version, waited);
+        let mut whole = execution.clone();
+        let handle = self.shared.instances.handle.clone();
+        handle.spawn(async move {
+            if let Some(settled) = settling.end().await {
+                whole.timings.handler = settled.handler;
+                whole.billed = settled.billed;
+                whole.memory_used_mb = settled.memory_used_mb;
             }
-            None => Err(ours("the instance was never initialised")),
-        }
+            self.count(&whole);
+        });
+        Ok(execution)
     }
 
     /// What a start that led to no instance means for this invocation.
@@ -385,14 +397,14 @@ impl Admitted {
         (call, waited)
     }
 
-    /// Completes what the instance knows of the execution with what only the engine knows, and
-    /// counts it.
-    fn ended(&self, mut execution: Execution, waited: Waited) -> Execution {
-        execution.version = self.revision.version;
-        execution.start = waited.kind.unwrap_or(StartKind::Warm);
-        execution.timings.queue = waited.queue;
-        execution.timings.start = waited.start;
-        execution.timings.init = waited.init.unwrap_or_default();
+    /// Completes an execution that is over, and counts it.
+    fn ended(&self, execution: Execution, waited: Waited) -> Execution {
+        let execution = complete(execution, self.revision.version, waited);
+        self.count(&execution);
+        execution
+    }
+
+    fn count(&self, execution: &Execution) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let record = MeterRecord {
             at_ms: self.arrived_ms,
@@ -409,8 +421,17 @@ impl Admitted {
         };
         self.shared.counters.ran(&record);
         self.shared.meter.push(record);
-        execution
     }
+}
+
+/// Completes what the instance knows of the execution with what only the engine knows.
+fn complete(mut execution: Execution, version: VersionId, waited: Waited) -> Execution {
+    execution.version = version;
+    execution.start = waited.kind.unwrap_or(StartKind::Warm);
+    execution.timings.queue = waited.queue;
+    execution.timings.start = waited.start;
+    execution.timings.init = waited.init.unwrap_or_default();
+    execution
 }
 
 impl Shared {

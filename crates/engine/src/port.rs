@@ -173,6 +173,17 @@ pub struct Waited {
     pub kind: Option<model::StartKind>,
 }
 
+/// What an invocation came to that went on after its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Time from its begin to the end of all of it.
+    pub handler: Duration,
+    /// What is billed for it.
+    pub billed: Duration,
+    /// Most memory used, in MB.
+    pub memory_used_mb: u32,
+}
+
 /// One live sandbox holding an initialised function.
 pub trait Instance: Send + Sync + fmt::Debug {
     /// Requests it can hold at once; one for Lambda.
@@ -181,6 +192,13 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// Runs the function once. Ends by itself at `call.timeout`, with the instance gone.
     /// Writes the invocation's log lines before it resolves.
     fn invoke(&self, call: Call) -> BoxFuture<'_, Execution>;
+
+    /// What tells that the invocation answered last is over, where it goes on after its answer; asked
+    /// for once, right after [`Instance::invoke`] has resolved. Until then the instance can serve no
+    /// other. Nothing comes of it where the instance is no more.
+    fn settling(&self) -> Option<BoxFuture<'static, Option<Settled>>> {
+        None
+    }
 
     /// Whether it can serve again. False once its process has ended or is to be ended.
     fn is_alive(&self) -> bool;

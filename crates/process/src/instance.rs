@@ -4,40 +4,48 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use engine::port::{Call, Instance, StartOrder};
+use engine::port::{Call, Instance, Settled, StartOrder};
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use model::limit::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX};
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings, metering};
 use store::Clock;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OnceCell, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::contract::lambda::report::{self, Report, Status};
+use crate::contract::lambda::extensions::{Extensions, Reason};
+use crate::contract::lambda::report::{self, Status};
 use crate::contract::lambda::runtime_api::RuntimeApi;
 use crate::contract::lambda::wire::{Lost, Reply, Wire};
 use crate::contract::lambda::words::{self, Exit};
 use crate::jail::Peers;
+use closing::Closing;
+use memory::Memory;
 use output::Output;
 use sandbox::Sandbox;
+use watched::Broken;
 
+mod closing;
 #[cfg(test)]
 mod conformance;
+mod memory;
 pub(crate) mod output;
 pub(crate) mod sandbox;
 pub(crate) mod start;
+pub(crate) mod watched;
 
 /// How long a process whose socket is closed may take to be gone by itself.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-/// How often memory is looked at, at most: a system call for each invocation is too dear.
-const MEMORY_EVERY: Duration = Duration::from_millis(100);
 
 /// One live sandbox holding an initialised Lambda function. Dropping it kills the sandbox.
 #[derive(Debug)]
 pub(crate) struct LambdaInstance {
     shared: Arc<Shared>,
+    /// What tells that the last invocation is over, where it goes on after its answer.
+    settles: parking_lot::Mutex<Option<oneshot::Receiver<Settled>>>,
     /// Read output, serve connections, notice the end; dropped, and so ended, with this.
     _tasks: Tasks,
 }
@@ -75,13 +83,19 @@ struct Shared {
     sandbox: Arc<dyn Sandbox>,
     link: Link,
     output: Output,
+    /// Who is told of every invocation.
+    extensions: Arc<Extensions>,
+    /// What those print that are programs of their own.
+    extensions_output: Option<Output>,
+    /// Set once extensions have had their time to end.
+    shutdown: OnceCell<()>,
     clock: Arc<dyn Clock>,
     config: Arc<FunctionConfig>,
     /// Whether timeouts are suspended.
     patient: bool,
     /// Ours of the socket to the launcher, to wake whoever waits for it.
     control: Option<UnixStream>,
-    /// Whether an invocation is in flight.
+    /// Whether it initialises or an invocation is in flight.
     busy: AtomicBool,
     /// Whether the platform has ended it.
     ended: AtomicBool,
@@ -117,30 +131,28 @@ impl Shared {
         self.hang_up();
         self.sandbox.kill().await;
     }
-}
 
-/// Most memory seen so far.
-#[derive(Debug, Default)]
-struct Memory {
-    peak_mb: AtomicU32,
-    /// When it was looked at last, in milliseconds of monotonic time; zero is never.
-    looked_ms: AtomicU64,
-}
-
-impl Memory {
-    fn used_mb(&self, sandbox: &dyn Sandbox, now: Duration, look: bool, limit_mb: u32) -> u32 {
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
-        let looked_ms = self.looked_ms.load(Ordering::Relaxed);
-        let due =
-            looked_ms == 0 || now_ms.saturating_sub(looked_ms) >= MEMORY_EVERY.as_millis() as u64;
-        if look || due {
-            self.looked_ms.store(now_ms, Ordering::Relaxed);
-            let bytes = sandbox.memory_peak_bytes().unwrap_or_default();
-            let peak_mb = u32::try_from(bytes.div_ceil(1024 * 1024)).unwrap_or(u32::MAX);
-            self.peak_mb
-                .fetch_max(peak_mb.min(limit_mb), Ordering::Relaxed);
+    async fn thawed(&self) {
+        let mut frozen = self.frozen.lock().await;
+        if *frozen {
+            self.sandbox.thaw().await;
+            *frozen = false;
         }
-        self.peak_mb.load(Ordering::Relaxed)
+    }
+
+    /// Takes everything that was printed into the log.
+    fn drain(&self) {
+        self.output.drain();
+        if let Some(output) = &self.extensions_output {
+            output.drain();
+        }
+    }
+
+    /// The most memory so far; it is looked at now if it has to be.
+    fn used_mb(&self, look: bool) -> u32 {
+        let now = self.clock.monotonic();
+        let limit_mb = self.config.memory_mb;
+        self.memory.used_mb(&*self.sandbox, now, look, limit_mb)
     }
 }
 
@@ -153,6 +165,18 @@ enum Verdict {
     Ended,
     /// It broke the protocol; the log says how.
     Hostile(String),
+    /// An extension failed.
+    Broken(Broken),
+}
+
+/// An invocation's end in words, before its report.
+#[derive(Debug)]
+struct Said {
+    outcome: Outcome,
+    status: Status,
+    last_words: Option<String>,
+    /// Why the instance ends with it, if it does.
+    ends: Option<Reason>,
 }
 
 /// Marks an instance unusable if the invocation is given up half-way: what the function answers
@@ -160,10 +184,15 @@ enum Verdict {
 struct InFlight<'a> {
     shared: &'a Arc<Shared>,
     over: bool,
+    /// Whether somebody else sees to its end by now.
+    handed_on: bool,
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
+        if self.handed_on {
+            return;
+        }
         self.shared.busy.store(false, Ordering::Release);
         if !self.over {
             self.shared.hang_up();
@@ -187,14 +216,9 @@ impl LambdaInstance {
         let mut in_flight = InFlight {
             shared,
             over: false,
+            handed_on: false,
         };
-        {
-            let mut frozen = shared.frozen.lock().await;
-            if *frozen {
-                shared.sandbox.thaw().await;
-                *frozen = false;
-            }
-        }
+        shared.thawed().await;
         let format = shared.config.log_format;
         shared.output.begin(&call.id, call.tail);
         shared.output.platform(report::start(
@@ -203,19 +227,14 @@ impl LambdaInstance {
             &call.id,
             call.version,
         ));
+        if shared.extensions.are_used() {
+            return self.run_watched(call, in_flight).await;
+        }
         let began = shared.clock.monotonic();
         let verdict = shared.verdict(&call).await;
         let now = shared.clock.monotonic();
         let handler = now.saturating_sub(began);
-        if !matches!(
-            verdict,
-            Verdict::Reply(
-                Reply::Answer(_)
-                    | Reply::TooLarge
-                    | Reply::Streamed
-                    | Reply::Failed { last: false, .. }
-            )
-        ) {
+        if verdict.ends().is_some() {
             // Looked at before it is gone, for afterwards nobody can.
             shared
                 .memory
@@ -285,21 +304,11 @@ impl Shared {
         }
     }
 
-    /// Puts the end into words: the answer, and the last lines of the log.
-    fn conclude(
-        &self,
-        call: &Call,
-        verdict: Verdict,
-        handler: Duration,
-        used_mb: u32,
-    ) -> Execution {
+    /// Puts the end into words.
+    fn say(&self, call: &Call, verdict: Verdict) -> Said {
         let id = &call.id;
+        let ends = verdict.ends();
         let fatal = |exit: Exit| Status::Error(exit.error_type().to_owned());
-        // The kernel may have taken the count away with the process.
-        let used_mb = match verdict {
-            Verdict::Exited(Exit::OutOfMemory) => self.config.memory_mb,
-            _ => used_mb,
-        };
         let (end, payload, status, last_words) = match verdict {
             Verdict::Reply(Reply::Answer(payload)) => {
                 (End::Replied, payload, Status::Success, None)
@@ -352,8 +361,42 @@ impl Shared {
                     Some(line),
                 )
             }
+            Verdict::Broken(Broken { fatal, reason }) => {
+                let error_type = fatal.error_type();
+                let line = report::failed(id, &reason, error_type);
+                let payload = words::extension_failed(id, error_type, &reason);
+                let status = Status::Error(error_type.to_owned());
+                (End::Crashed, payload, status, Some(line))
+            }
         };
-        let handler = if end == End::TimedOut {
+        Said {
+            outcome: Outcome { end, payload },
+            status,
+            last_words,
+            ends,
+        }
+    }
+
+    /// Puts the end into words: the answer, and the last lines of the log.
+    fn conclude(
+        &self,
+        call: &Call,
+        verdict: Verdict,
+        handler: Duration,
+        used_mb: u32,
+    ) -> Execution {
+        // The kernel may have taken the count away with the process.
+        let used_mb = match verdict {
+            Verdict::Exited(Exit::OutOfMemory) => self.config.memory_mb,
+            _ => used_mb,
+        };
+        let Said {
+            outcome,
+            status,
+            last_words,
+            ..
+        } = self.say(call, verdict);
+        let handler = if outcome.end == End::TimedOut {
             call.timeout
         } else {
             handler
@@ -368,61 +411,24 @@ impl Shared {
             last_words,
         };
         let log_tail = report.write(&self.output, &*self.clock, &self.config);
-        execution(
-            call,
-            Outcome { end, payload },
-            handler,
-            billed,
-            used_mb,
-            log_tail,
-        )
+        execution(call, outcome, handler, billed, used_mb, log_tail)
     }
 }
 
-/// What the last lines of an invocation say.
-pub(crate) struct Closing<'a> {
-    pub(crate) call: &'a Call,
-    pub(crate) handler: Duration,
-    pub(crate) billed: Duration,
-    pub(crate) used_mb: u32,
-    pub(crate) status: Status,
-    pub(crate) last_words: Option<String>,
-}
-
-impl Closing<'_> {
-    /// Writes them; answers with the end of the log, where it was asked for.
-    fn write(
-        self,
-        output: &Output,
-        clock: &dyn Clock,
-        config: &FunctionConfig,
-    ) -> Option<bytes::Bytes> {
-        for line in self.lines(clock, config) {
-            output.platform(line);
+impl Verdict {
+    /// Why the instance ends with it, if it does.
+    fn ends(&self) -> Option<Reason> {
+        match self {
+            Self::Reply(
+                Reply::Answer(_)
+                | Reply::TooLarge
+                | Reply::Streamed
+                | Reply::Failed { last: false, .. },
+            ) => None,
+            Self::TimedOut => Some(Reason::Timeout),
+            Self::Ended => Some(Reason::Spindown),
+            _ => Some(Reason::Failure),
         }
-        output.end()
-    }
-
-    /// The lines themselves, in order.
-    pub(crate) fn lines(self, clock: &dyn Clock, config: &FunctionConfig) -> Vec<String> {
-        let format = config.log_format;
-        let report = Report {
-            id: &self.call.id,
-            duration: self.handler,
-            billed: self.billed,
-            memory_mb: config.memory_mb,
-            used_mb: self.used_mb,
-            init: self.call.waited.init,
-            trace: self.call.trace.as_deref(),
-            status: self.status,
-        };
-        let report = report.line(format, clock.now_ms());
-        let end = report::end(format, &self.call.id);
-        self.last_words
-            .into_iter()
-            .chain(end)
-            .chain([report])
-            .collect()
     }
 }
 
@@ -499,21 +505,25 @@ impl Instance for LambdaInstance {
     }
 
     fn thaw(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            let mut frozen = self.shared.frozen.lock().await;
-            if *frozen {
-                self.shared.sandbox.thaw().await;
-                *frozen = false;
-            }
-        })
+        Box::pin(self.shared.thawed())
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.shared.ended.store(true, Ordering::Release);
+            self.shared.shut_down(Reason::Spindown).await;
             self.shared.kill().await;
-            self.shared.output.drain();
+            self.shared.drain();
         })
+    }
+
+    fn settling(&self) -> Option<BoxFuture<'static, Option<Settled>>> {
+        // Nothing else ever puts anything there.
+        if !self.shared.extensions.are_used() {
+            return None;
+        }
+        let settles = self.settles.lock().take()?;
+        Some(settles.map(Result::ok).boxed())
     }
 
     fn memory_bytes(&self) -> Option<u64> {
@@ -530,7 +540,11 @@ pub(crate) struct Parts {
     pub(crate) control: Option<UnixStream>,
     /// What it prints; must not block.
     pub(crate) output: OwnedFd,
-    /// Where its own client reaches the Runtime API, if it brings one.
+    /// What its extensions print that are programs of their own; must not block.
+    pub(crate) extensions_output: Option<OwnedFd>,
+    /// Those, by name, in the order of the sandbox's companions.
+    pub(crate) extensions: Vec<String>,
+    /// Where its own client reaches the Runtime API, if it brings one, and extensions theirs.
     pub(crate) runtime_api: Option<std::net::TcpListener>,
     /// Whom its Runtime API answers, where others can come.
     pub(crate) peers: Option<Peers>,

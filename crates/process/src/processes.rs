@@ -15,6 +15,7 @@ use store::Clock;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::contract::lambda::extensions::{self, EXTENSIONS_MAX, Fatal};
 use crate::contract::lambda::order::{
     self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program, Rules,
 };
@@ -23,6 +24,7 @@ use crate::egress::{Egress, Reach};
 use crate::host::{Host, Isolation};
 use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
+use crate::instance::watched::Broken;
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
 use crate::jail::Peers;
@@ -179,9 +181,20 @@ impl Processes {
             // A few looks at folders that the platform made: less than another thread would cost.
             None => match bootstrap::find(&start.code, &start.layers) {
                 Ok(path) => (Program::Bootstrap(path), None),
-                Err(why) => return Ok(self.no_entrypoint(&start, why.words)),
+                Err(why) => {
+                    let kind = Failure::NoEntrypoint(why.words);
+                    return Ok(self.failed_before_start(&start, kind));
+                }
             },
         };
+        let extensions = extensions::find(&start.layers);
+        if extensions.len() > EXTENSIONS_MAX {
+            let kind = Failure::Extension(Broken {
+                fatal: Fatal::Launch,
+                reason: format!("Extension limit ({EXTENSIONS_MAX}) reached"),
+            });
+            return Ok(self.failed_before_start(&start, kind));
+        }
         let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);
         let mut environment = environment::variables(&start, &endpoint, &**clock);
         let lite = self.config.spawner.host().isolation == Isolation::Lite;
@@ -192,7 +205,7 @@ impl Processes {
             tmp_exec: self.config.tmp_exec,
             outside: self.config.reach != Reach::Nowhere,
         };
-        let jail_order = order::order(&start, &program, &environment, rules);
+        let jail_order = order::order(&start, &program, &environment, &extensions, rules);
         let jail = self
             .config
             .spawner
@@ -201,7 +214,8 @@ impl Processes {
             .map_err(start_error)?;
         let name = runtime_name(&start, &program);
         let peers = lite.then(|| Peers::below(jail.first));
-        let parts = self.parts(start, program, (jail, debugger), environment.own, peers);
+        let mut parts = self.parts(start, (jail, debugger), environment.own, peers);
+        parts.extensions = extensions;
         start::start(parts, &name, claimed, Arc::clone(clock)).await
     }
 
@@ -234,9 +248,9 @@ impl Processes {
         Ok((program, debugger))
     }
 
-    fn no_entrypoint(&self, start: &StartOrder, reason: String) -> Started {
+    fn failed_before_start(&self, start: &StartOrder, kind: Failure) -> Started {
         let failed = FailedLambda {
-            kind: Failure::NoEntrypoint(reason),
+            kind,
             said: bytes::Bytes::new(),
             used_mb: 0,
             config: Arc::clone(&start.config),
@@ -253,7 +267,6 @@ impl Processes {
     fn parts(
         &self,
         start: StartOrder,
-        program: Program,
         (mut jail, debugger): (Jail, Option<Forward>),
         variables: Vec<(String, String)>,
         peers: Option<Peers>,
@@ -273,11 +286,11 @@ impl Processes {
         let Jail {
             control,
             output,
+            companions_output,
             doors,
             ..
         } = jail;
         self.open_outside(&start, (doors.egress, doors.dns, doors.dns_tcp), &mut tasks);
-        let runtime_api = matches!(program, Program::Bootstrap(_)).then_some(doors.runtime_api);
         if let Some(endpoint) = doors.endpoint {
             tasks.spawn(serve_endpoint(
                 endpoint,
@@ -290,7 +303,9 @@ impl Processes {
             sandbox,
             control,
             output,
-            runtime_api,
+            extensions_output: companions_output,
+            extensions: Vec::new(),
+            runtime_api: Some(doors.runtime_api),
             peers,
             variables,
             order: start,

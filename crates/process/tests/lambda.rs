@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "lambda/extensions.rs"]
+mod extensions;
 #[path = "lambda/stories.rs"]
 mod stories;
 #[path = "lambda/streams.rs"]

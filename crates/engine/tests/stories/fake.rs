@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::port::{
-    Call, CannotRun, FailedInit, Instance, Runtime, StartError, StartFault, StartOrder, Started,
-    Unsent, Warning,
+    Call, CannotRun, FailedInit, Instance, Runtime, Settled, StartError, StartFault, StartOrder,
+    Started, Unsent, Warning,
 };
 use futures_util::future::BoxFuture;
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings};
@@ -224,6 +224,8 @@ pub(crate) struct FakeInstance {
     /// The time that the last call was given.
     pub(crate) timeout: Mutex<Duration>,
     held: Mutex<HashMap<String, oneshot::Sender<End>>>,
+    /// Ends what goes on after an answer.
+    lingers: Mutex<Option<oneshot::Receiver<End>>>,
     memory: Mutex<Option<Memory>>,
 }
 
@@ -240,6 +242,7 @@ impl FakeInstance {
             taken: AtomicU32::new(0),
             timeout: Mutex::default(),
             held: Mutex::default(),
+            lingers: Mutex::default(),
             memory: Mutex::new(Some(memory)),
         }
     }
@@ -283,6 +286,12 @@ impl FakeInstance {
                 End::Crashed
             }
             b"fail" => End::Failed,
+            b"linger" => {
+                let (sender, receiver) = oneshot::channel();
+                self.held.lock().insert(call.id.to_string(), sender);
+                *self.lingers.lock() = Some(receiver);
+                End::Replied
+            }
             script if script.starts_with(b"stream ") => self.stream(&call).await,
             _ => End::Replied,
         };
@@ -335,6 +344,18 @@ impl Instance for FakeInstance {
 
     fn invoke(&self, call: Call) -> BoxFuture<'_, Execution> {
         Box::pin(self.run(call))
+    }
+
+    fn settling(&self) -> Option<BoxFuture<'static, Option<Settled>>> {
+        let lingers = self.lingers.lock().take()?;
+        Some(Box::pin(async move {
+            lingers.await.ok()?;
+            Some(Settled {
+                handler: Duration::from_secs(7),
+                billed: Duration::from_secs(7),
+                memory_used_mb: 11,
+            })
+        }))
     }
 
     fn is_alive(&self) -> bool {

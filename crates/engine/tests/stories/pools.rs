@@ -115,6 +115,30 @@ fn an_instance_that_dies_is_never_used_again() {
 }
 
 #[test]
+fn what_goes_on_after_its_answer_keeps_its_place() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        let answered = world.invoke("hello", "linger").await.unwrap();
+        assert_eq!(answered.timings.handler.as_millis(), 1);
+        assert_eq!(world.states("hello"), "busy");
+        let other = world.invoke("hello", "").await.unwrap();
+        assert_eq!(other.start, StartKind::Plain);
+        assert_eq!(world.states("hello"), "busy idle");
+        assert_eq!(world.engine().stats().billed_ms, 1);
+        world.release_all().await;
+        settle().await;
+        assert_eq!(world.states("hello"), "idle idle");
+        assert_eq!(world.engine().stats().billed_ms, 7001);
+        // Where the instance goes before that, so does its place.
+        world.invoke("hello", "linger").await.unwrap();
+        world.runtime.held_calls()[0].0.die();
+        settle().await;
+        assert_eq!(world.states("hello"), "idle");
+    });
+}
+
+#[test]
 fn a_caller_that_goes_away_ends_nothing() {
     let world = World::new();
     world.run(async {

@@ -3,6 +3,7 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod environment;
+pub(crate) mod extensions;
 pub(crate) mod frame;
 pub(crate) mod order;
 pub(crate) mod report;

@@ -341,6 +341,8 @@ async fn parts(order: StartOrder, folder: &Path, clock: &Arc<dyn Clock>) -> Part
         sandbox: Arc::new(Child { id, exit }),
         control: Some(control),
         output,
+        extensions_output: None,
+        extensions: Vec::new(),
         runtime_api: None,
         peers: None,
         variables: environment.own,

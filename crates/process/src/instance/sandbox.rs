@@ -7,12 +7,29 @@ use futures_util::future::BoxFuture;
 use store::Clock;
 
 use crate::contract::lambda::words::Exit;
-use crate::spawner::{Keeper, Status};
+use crate::spawner::{self, CompanionEnd, Keeper, Status};
 
 /// A running process and everything it started.
 pub(crate) trait Sandbox: Send + Sync + fmt::Debug + 'static {
     /// Resolves when the program has ended; may be awaited by several, and after the fact.
     fn exited(&self) -> BoxFuture<'static, Exit>;
+
+    /// Resolves when more than `known` of its companions have ended, with all who have, each with
+    /// its place among them.
+    fn companions_ended(&self, known: usize) -> BoxFuture<'static, Vec<(usize, CompanionExit)>> {
+        let _ = known;
+        std::future::pending().boxed()
+    }
+
+    /// Has the program start, which has waited for its companions.
+    fn proceed(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
+    /// Asks the program to end.
+    fn terminate(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
 
     /// Ends it; resolves when nothing is left.
     fn kill(&self) -> BoxFuture<'_, ()>;
@@ -33,19 +50,45 @@ pub(crate) trait Sandbox: Send + Sync + fmt::Debug + 'static {
     fn memory_bytes(&self) -> Option<u64>;
 }
 
+/// How a companion ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CompanionExit {
+    /// It ran.
+    Ran(Exit),
+    /// It could not be started, for this reason.
+    NotStarted(String),
+}
+
+fn in_words(exit: spawner::Exit) -> Exit {
+    match exit.status {
+        // The kernel may have killed a child that the program could do without.
+        Status::Signal(9) if exit.out_of_memory => Exit::OutOfMemory,
+        Status::Signal(signal) => Exit::Signal(signal),
+        Status::Code(code) => Exit::Code(code),
+    }
+}
+
 impl Sandbox for Keeper {
     fn exited(&self) -> BoxFuture<'static, Exit> {
-        let exited = Self::exited(self);
-        async move {
-            let exit = exited.await;
-            match exit.status {
-                // The kernel may have killed a child that the program could do without.
-                Status::Signal(9) if exit.out_of_memory => Exit::OutOfMemory,
-                Status::Signal(signal) => Exit::Signal(signal),
-                Status::Code(code) => Exit::Code(code),
-            }
-        }
-        .boxed()
+        Self::exited(self).map(in_words).boxed()
+    }
+
+    fn companions_ended(&self, known: usize) -> BoxFuture<'static, Vec<(usize, CompanionExit)>> {
+        let one = |(index, end)| match end {
+            CompanionEnd::Exit(exit) => (index, CompanionExit::Ran(in_words(exit))),
+            CompanionEnd::NotStarted(reason) => (index, CompanionExit::NotStarted(reason)),
+        };
+        Self::companions_ended(self, known)
+            .map(move |ended| ended.into_iter().map(one).collect())
+            .boxed()
+    }
+
+    fn proceed(&self) -> BoxFuture<'_, ()> {
+        Self::proceed(self).boxed()
+    }
+
+    fn terminate(&self) -> BoxFuture<'_, ()> {
+        Self::terminate(self).boxed()
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {

@@ -1,18 +1,22 @@
 //! From a running process to an instance that has initialised, or to what went wrong.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::port::{Call, FailedInit, LogEvent, LogSink, StartError, StartFault, Started};
+use engine::port::{
+    Call, FailedInit, LogEvent, LogSink, StartError, StartFault, StartOrder, Started,
+};
 use model::limit::LOG_TAIL_BYTES;
 use model::{End, Execution, FunctionConfig, Outcome, metering};
 use store::Clock;
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, OnceCell, oneshot, watch};
 
 use super::output::Output;
+use super::watched::Broken;
 use super::{Closing, LambdaInstance, Link, Memory, Parts, Shared, execution};
+use crate::contract::lambda::extensions::{About, Extensions, Reason};
 use crate::contract::lambda::report::{self, Phase, Status};
 use crate::contract::lambda::runtime_api::{Init, RuntimeApi};
 use crate::contract::lambda::wire::{Loaded, Lost, Wire};
@@ -33,6 +37,7 @@ enum How {
     Lost(Lost),
     TimedOut,
     OutOfMemory,
+    Broken(Broken),
 }
 
 /// Has the process initialise. `claimed` is when its start began.
@@ -44,13 +49,17 @@ pub(crate) async fn start(
 ) -> Result<Started, StartError> {
     let began = clock.monotonic();
     let format = parts.order.config.log_format;
-    let (link, client) = link(&mut parts, &clock)?;
+    let about = about(&parts.order);
+    let extensions = Extensions::new(about, &parts.extensions, Arc::clone(&clock));
+    let (link, client) = link(&mut parts, &extensions, &clock)?;
     let control = match &link {
         Link::Launcher(_) => parts.control.take(),
         Link::Api(_) => None,
     };
     let log = Arc::clone(&parts.order.log);
-    let output = Output::new(parts.output, log, Arc::clone(&clock)).map_err(ours)?;
+    let output = |pipe| Output::new(pipe, Arc::clone(&log), Arc::clone(&clock)).map_err(ours);
+    let extensions_output = parts.extensions_output.take().map(&output).transpose()?;
+    let output = output(parts.output)?;
     let phase = if parts.order.in_invocation {
         Phase::Invocation
     } else {
@@ -66,11 +75,15 @@ pub(crate) async fn start(
         sandbox: parts.sandbox,
         link,
         output,
+        extensions,
+        extensions_output,
+        shutdown: OnceCell::new(),
         clock: Arc::clone(&clock),
         config: Arc::clone(&parts.order.config),
         patient: parts.patient,
         control,
-        busy: AtomicBool::new(false),
+        // Until it has initialised.
+        busy: AtomicBool::new(true),
         ended: AtomicBool::new(false),
         frozen: Mutex::new(false),
         gone: watch::Sender::new(false),
@@ -86,11 +99,14 @@ pub(crate) async fn start(
     let init = clock.monotonic().saturating_sub(began);
     let start = began.saturating_sub(claimed);
     if matches!(how, How::Ready) {
+        shared.tell_of_extensions();
+        shared.busy.store(false, Ordering::Release);
         // Now, as its first invocation may end it before anybody can look.
         let now = clock.monotonic();
         (shared.memory).used_mb(&*shared.sandbox, now, true, shared.config.memory_mb);
         let instance = Arc::new(LambdaInstance {
             shared,
+            settles: parking_lot::Mutex::default(),
             _tasks: parts.tasks,
         });
         return Ok(Started::Ready {
@@ -109,20 +125,39 @@ fn ours(error: std::io::Error) -> StartError {
     }
 }
 
+fn about(order: &StartOrder) -> About {
+    About {
+        function: order.function.name.to_string(),
+        version: order.version.to_string(),
+        handler: order.config.handler.clone(),
+        account: order.function.account.to_string(),
+    }
+}
+
 /// The way to the function, and what tells how a client of its own started.
 fn link(
     parts: &mut Parts,
+    extensions: &Arc<Extensions>,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Link, Option<oneshot::Receiver<Init>>), StartError> {
-    if let Some(listener) = parts.runtime_api.take() {
+    let launched = parts.control.is_some();
+    let (api, starts) = if launched {
+        (RuntimeApi::without_client(parts.peers), None)
+    } else {
         let (api, starts) = RuntimeApi::new(parts.peers);
+        (api, Some(starts))
+    };
+    if let Some(listener) = parts.runtime_api.take() {
+        api.extend(Arc::clone(extensions));
         let served = Arc::clone(&api).serve(listener, Arc::clone(clock));
         parts.tasks.spawn(async move {
             // Without its listener the client cannot ask for anything, and runs out of time.
             let Err(error) = served.await;
             tracing::warn!(%error, "cannot serve a Runtime API");
         });
-        return Ok((Link::Api(api), Some(starts)));
+    }
+    if !launched {
+        return Ok((Link::Api(api), starts));
     }
     let control = parts.control.as_ref().ok_or_else(|| StartError {
         fault: StartFault::Ours,
@@ -135,17 +170,29 @@ fn link(
 /// Reads what the function prints between invocations and notices its end.
 async fn tend(shared: Arc<Shared>) {
     let pump = async {
-        shared.output.pump().await;
+        let theirs = async {
+            if let Some(output) = &shared.extensions_output {
+                output.pump().await;
+            }
+        };
+        tokio::join!(shared.output.pump(), theirs);
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        _ = shared.sandbox.exited() => {}
-        () = pump => {}
+    let is_busy = || shared.busy.load(Ordering::Acquire);
+    let broken = tokio::select! {
+        _ = shared.sandbox.exited() => false,
+        () = pump => false,
+        _ = shared.broken() => true,
+    };
+    // Who initialises it, and an invocation, see for themselves that an extension failed.
+    if broken && is_busy() {
+        return;
     }
-    let busy = shared.busy.load(std::sync::atomic::Ordering::Acquire);
+    let busy = is_busy();
     shared.hang_up();
     if !busy {
-        shared.output.drain();
+        shared.shut_down(Reason::Failure).await;
+        shared.drain();
         // Whatever it started goes with it.
         shared.sandbox.kill().await;
     }
@@ -159,6 +206,10 @@ async fn initialise(
 ) -> How {
     let clock = &shared.clock;
     let loaded = async {
+        if shared.extensions.are_used() {
+            shared.extensions.registered().await;
+            shared.sandbox.proceed().await;
+        }
         let (loaded, error_type) = match (&shared.link, client) {
             (Link::Launcher(wire), _) => {
                 let mut wire = wire.lock().await;
@@ -178,7 +229,11 @@ async fn initialise(
             (Link::Api(_), None) => return Err(Lost::Closed),
         };
         Ok(match loaded {
-            Loaded::Ready => How::Ready,
+            Loaded::Ready => {
+                shared.extensions.close_registration();
+                shared.extensions.ready().await;
+                How::Ready
+            }
             Loaded::Failed(payload) => How::Failed(payload, error_type),
         })
     };
@@ -191,12 +246,22 @@ async fn initialise(
     tokio::select! {
         biased;
         loaded = loaded => loaded.unwrap_or_else(How::Lost),
+        broken = shared.broken() => How::Broken(broken),
         () = limit => How::TimedOut,
         () = shared.outgrows() => How::OutOfMemory,
     }
 }
 
 impl Shared {
+    /// Writes how each extension has started.
+    fn tell_of_extensions(&self) {
+        for standing in self.extensions.standing() {
+            let format = self.config.log_format;
+            let line = report::extension(format, self.clock.now_ms(), &standing);
+            self.output.platform(line);
+        }
+    }
+
     /// Ends the process and says how its initialisation failed.
     async fn failed(
         &self,
@@ -210,6 +275,7 @@ impl Shared {
             How::Failed(payload, error_type) => Failure::Reported(payload, error_type),
             How::Lost(Lost::Closed) => Failure::Exited(self.exit().await),
             How::OutOfMemory => Failure::Exited(Exit::OutOfMemory),
+            How::Broken(broken) => Failure::Extension(broken),
             How::Lost(hostile) => {
                 self.output
                     .platform(format!("Error: {hostile}; the instance was ended"));
@@ -223,8 +289,14 @@ impl Shared {
             Failure::Exited(Exit::OutOfMemory) => memory_mb,
             _ => used_mb,
         };
+        let reason = match kind {
+            Failure::TimedOut => Reason::Timeout,
+            _ => Reason::Failure,
+        };
+        self.shut_down(reason).await;
         self.kill().await;
-        self.output.drain();
+        self.drain();
+        self.tell_of_extensions();
         let now_ms = self.clock.now_ms();
         let line = report::init_report(self.config.log_format, now_ms, phase, init, &kind.status());
         self.output.platform(line);
@@ -254,6 +326,8 @@ pub(crate) enum Failure {
     Exited(Exit),
     /// It has no program that can be started, for this reason.
     NoEntrypoint(String),
+    /// One of its extensions failed.
+    Extension(Broken),
     /// It took too long.
     TimedOut,
 }
@@ -281,6 +355,7 @@ impl Failure {
             }),
             Self::Exited(exit) => Some(exit.error_type().to_owned()),
             Self::NoEntrypoint(_) => Some("Runtime.InvalidEntrypoint".to_owned()),
+            Self::Extension(broken) => Some(broken.fatal.error_type().to_owned()),
             Self::TimedOut => None,
         }
         .unwrap_or_else(|| "Runtime.Unknown".to_owned())
@@ -330,6 +405,12 @@ impl FailedInit for FailedLambda {
                     words::invalid_entrypoint(id, reason),
                     Some(line),
                 )
+            }
+            Failure::Extension(Broken { fatal, reason }) => {
+                let error_type = fatal.error_type();
+                let line = report::failed(id, reason, error_type);
+                let payload = words::extension_failed(id, error_type, reason);
+                (End::Crashed, payload, Some(line))
             }
             Failure::TimedOut => {
                 let timeout = self.config.timeout;

@@ -8,16 +8,19 @@ use std::time::Duration;
 use engine::port::{Runtime as _, Started};
 use process::spawner::Lite;
 
+use crate::extensions;
 use crate::streams::answers_are_streamed;
 use crate::world::{World, shown};
 
-type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 macro_rules! stories {
     ($($name:ident),* $(,)?) => {
         &[$((stringify!($name), |world| Box::pin($name(world)))),*]
     };
 }
+
+pub(crate) use stories;
 
 const STORIES: &[(&str, Story)] = stories![
     python_answers,
@@ -52,7 +55,7 @@ async fn run_in(filter: &str, lite: Lite) -> usize {
     let world = World::new(lite);
     let mut failed = 0;
     let in_jails = if lite == Lite::Never { IN_JAILS } else { &[] };
-    let stories = STORIES.iter().chain(in_jails);
+    let stories = STORIES.iter().chain(extensions::STORIES).chain(in_jails);
     for (name, story) in stories.filter(|(name, _)| name.contains(filter)) {
         let ran = tokio::spawn(story(world.clone())).await;
         println!(
@@ -70,7 +73,7 @@ const PYTHON: &str =
     "def handler(event, context):\n    print('hi')\n    return {'hello': event['name']}";
 const NODE: &str =
     "exports.handler = async (event) => { console.log('hi'); return { hello: event.name } }";
-const BOOTSTRAP: &str = r#"#!/bin/bash
+pub(crate) const BOOTSTRAP: &str = r#"#!/bin/bash
 address=${AWS_LAMBDA_RUNTIME_API%%/*}
 base=${AWS_LAMBDA_RUNTIME_API#"$address"}/2018-06-01/runtime
 exec 5<>"/dev/tcp/${address/://}"

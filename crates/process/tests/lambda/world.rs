@@ -20,6 +20,7 @@ pub(crate) struct World {
     pub(crate) processes: Arc<Processes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) folder: PathBuf,
+    pub(crate) lite: Lite,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +65,7 @@ impl World {
             processes,
             clock,
             folder,
+            lite,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use engine::keys::Credentials;
 use engine::port::StartOrder;
-use model::{LogFormat, Runtime, VersionId};
+use model::{FunctionConfig, LogFormat, Runtime, VersionId};
 use store::Clock;
 
 use super::report;
@@ -19,6 +19,23 @@ const LIBRARY_PATH: &str = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/ru
 const PATH: &str = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin";
 const XRAY_HOST: &str = "169.254.79.129";
 
+/// What only the runtime knows, as Lambda documents it.
+const OF_THE_RUNTIME: [&str; 11] = [
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "PWD",
+    "_AWS_XRAY_DAEMON_ADDRESS",
+    "_AWS_XRAY_DAEMON_PORT",
+    "_HANDLER",
+];
+/// What a runtime sets for itself, unless the author has.
+const OF_THE_LANGUAGE: [&str; 2] = ["NODE_PATH", "PYTHONPATH"];
+
 /// Variables of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
@@ -30,6 +47,19 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// What an extension of its function starts with.
+    pub(crate) fn of_extensions(
+        &self,
+        config: &FunctionConfig,
+    ) -> impl Iterator<Item = (String, String)> {
+        let hidden = |name: &str| {
+            OF_THE_RUNTIME.contains(&name)
+                || OF_THE_LANGUAGE.contains(&name) && !config.environment.contains_key(name)
+        };
+        let all = self.fixed.iter().chain(&self.own);
+        all.filter(move |(name, _)| !hidden(name)).cloned()
+    }
+
     /// What differs without a jail: `/tmp` is elsewhere, and so are the layers. Their places are
     /// filled in where they are known.
     pub(crate) fn without_jail(&mut self, runtime: Runtime) {

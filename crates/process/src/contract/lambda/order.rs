@@ -9,13 +9,15 @@ use model::{FunctionConfig, Network};
 
 use super::environment::{Environment, RUNTIME_DIR, TASK_ROOT};
 use crate::interpreter::{Interpreter, Language};
-use crate::spawner::{Bind, Limits, Order};
+use crate::spawner::{Bind, Companion, Limits, Order};
 
 /// The launcher for Node, as it runs.
 pub(crate) const NODE_LAUNCHER: &[u8] = include_bytes!("../../../launchers/node/launcher.cjs");
 /// The launcher for Python, which each interpreter compiles for itself.
 pub(crate) const PYTHON_LAUNCHER: &[u8] = include_bytes!("../../../launchers/python/launcher.py");
 
+/// Where extensions are, inside.
+const EXTENSIONS: &str = "/opt/extensions";
 /// Where the interpreters are, inside.
 const LANGUAGE_BIN: &str = "/var/lang/bin";
 /// Where Node's debugger listens, inside.
@@ -66,6 +68,7 @@ pub(crate) fn order(
     start: &StartOrder,
     program: &Program,
     environment: &Environment,
+    extensions: &[String],
     rules: Rules,
 ) -> Order {
     let config = &start.config;
@@ -80,7 +83,7 @@ pub(crate) fn order(
         overlays: Vec::new(),
         links: Vec::new(),
         files: Vec::new(),
-        companions: Vec::new(),
+        companions: companions(start, environment, extensions),
         limits: limits(config, rules),
         outside_network: config.network == Network::Outside && rules.outside,
         control: matches!(program, Program::Launcher { .. }),
@@ -119,6 +122,24 @@ pub(crate) fn order(
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
     order
+}
+
+/// Extensions run beside the runtime, and know what every program of the function may know.
+fn companions(
+    start: &StartOrder,
+    environment: &Environment,
+    extensions: &[String],
+) -> Vec<Companion> {
+    let variables = environment.of_extensions(&start.config);
+    let env: Vec<_> = variables
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let companion = |name: &String| Companion {
+        argv: vec![Path::new(EXTENSIONS).join(name).into()],
+        env: env.clone(),
+        cwd: PathBuf::from("/"),
+    };
+    extensions.iter().map(companion).collect()
 }
 
 /// Has the program started by another, where one is named.

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use model::{InvocationId, LogFormat, VersionId};
 use serde_json::{Value, json};
 
+use super::extensions::Standing;
+
 /// How an invocation or an initialisation ended, as its report states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -169,7 +171,45 @@ pub(crate) fn timed_out(at_ms: u64, id: &InvocationId, timeout: Duration) -> Str
 
 /// The lines that say that a process ended before it answered.
 pub(crate) fn exited(id: &InvocationId, reason: &str) -> String {
-    format!("RequestId: {id} Error: {reason}\nRuntime.ExitError")
+    failed(id, reason, "Runtime.ExitError")
+}
+
+/// The lines that say what ended an invocation.
+pub(crate) fn failed(id: &InvocationId, reason: &str, error_type: &str) -> String {
+    format!("RequestId: {id} Error: {reason}\n{error_type}")
+}
+
+/// The line that says how an extension stands once initialisation is over.
+pub(crate) fn extension(format: LogFormat, at_ms: u64, standing: &Standing) -> String {
+    let Standing {
+        name,
+        state,
+        events,
+        error_type,
+    } = standing;
+    match format {
+        LogFormat::Text => {
+            let events = events.join(", ");
+            let mut line = format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{events}]");
+            if let Some(error_type) = error_type {
+                line += &format!("\tError Type: {error_type}");
+            }
+            line
+        }
+        LogFormat::Json => platform_record(at_ms, "extension", &extension_record(standing)),
+    }
+}
+
+fn extension_record(standing: &Standing) -> Value {
+    let mut record = json!({
+        "name": standing.name,
+        "state": standing.state,
+        "events": standing.events,
+    });
+    if let Some(error_type) = &standing.error_type {
+        record["errorType"] = error_type.as_str().into();
+    }
+    record
 }
 
 impl Status {

@@ -6,7 +6,7 @@ mod stream;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use store::Clock;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use super::extensions::Extensions;
 use super::wire::{Loaded, Lost, Reply};
 use super::words;
 use crate::jail::Peers;
@@ -41,6 +42,8 @@ pub(crate) struct RuntimeApi {
     state: Mutex<State>,
     /// An invocation waits to be taken.
     arrived: Notify,
+    /// Who else is answered here.
+    extensions: OnceLock<Arc<Extensions>>,
     /// Held by the one body that is kept while it is read: each can be as large as an answer.
     keeping: tokio::sync::Mutex<()>,
 }
@@ -124,16 +127,28 @@ impl RuntimeApi {
     /// A Runtime API whose client has not started yet, and what tells how it started.
     pub(crate) fn new(peers: Option<Peers>) -> (Arc<Self>, oneshot::Receiver<Init>) {
         let (started, starts) = oneshot::channel();
-        let state = Mutex::new(State::Starting(Some(started)));
-        (
-            Arc::new(Self {
-                peers,
-                state,
-                arrived: Notify::new(),
-                keeping: tokio::sync::Mutex::default(),
-            }),
-            starts,
-        )
+        let api = Self::in_state(peers, State::Starting(Some(started)));
+        (Arc::new(api), starts)
+    }
+
+    /// One for a function that takes its invocations by another way; extensions come here only.
+    pub(crate) fn without_client(peers: Option<Peers>) -> Arc<Self> {
+        Arc::new(Self::in_state(peers, State::Closed))
+    }
+
+    fn in_state(peers: Option<Peers>, state: State) -> Self {
+        Self {
+            peers,
+            state: Mutex::new(state),
+            arrived: Notify::new(),
+            extensions: OnceLock::new(),
+            keeping: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Answers extensions, too. To be called once, before it serves.
+    pub(crate) fn extend(&self, extensions: Arc<Extensions>) {
+        let _ = self.extensions.set(extensions);
     }
 
     /// Serves the client for as long as it is polled.
@@ -214,7 +229,11 @@ impl RuntimeApi {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let Some(path) = parts.uri.path().strip_prefix("/2018-06-01/") else {
-            return not_found();
+            let answered = match self.extensions.get() {
+                Some(extensions) => extensions.answer(&parts, body).await,
+                None => None,
+            };
+            return answered.unwrap_or_else(not_found);
         };
         match (&parts.method, path) {
             (&Method::GET, "runtime/invocation/next") => self.next().await,

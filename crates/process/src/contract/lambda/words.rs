@@ -61,6 +61,21 @@ pub(crate) fn exited(id: &InvocationId, exit: Exit) -> Bytes {
     )
 }
 
+/// How a companion's end is put into words.
+pub(crate) fn extension_exit_reason(exit: Exit) -> String {
+    match exit {
+        Exit::Code(0) | Exit::Unknown => "exit code 0".to_owned(),
+        Exit::Code(code) => format!("exit status {code}"),
+        Exit::OutOfMemory => "signal: killed".to_owned(),
+        Exit::Signal(signal) => format!("signal: {}", signal_name(signal)),
+    }
+}
+
+/// What a caller gets when an extension has failed, which ends the instance.
+pub(crate) fn extension_failed(id: &InvocationId, error_type: &str, reason: &str) -> Bytes {
+    error(error_type, &format!("RequestId: {id} Error: {reason}"))
+}
+
 /// Why there is no answer of a function that the platform ended while it ran: it did nothing wrong.
 pub(crate) const ENDED_BY_US: &str = "dayfly ended the instance before the function had answered";
 

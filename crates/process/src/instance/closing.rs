@@ -1,0 +1,57 @@
+//! The last lines of an invocation: why it ended, where that is to be said, END and REPORT.
+
+use std::time::Duration;
+
+use engine::port::Call;
+use model::FunctionConfig;
+use store::Clock;
+
+use super::output::Output;
+use crate::contract::lambda::report::{self, Report, Status};
+
+/// What the last lines of an invocation say.
+pub(crate) struct Closing<'a> {
+    pub(crate) call: &'a Call,
+    pub(crate) handler: Duration,
+    pub(crate) billed: Duration,
+    pub(crate) used_mb: u32,
+    pub(crate) status: Status,
+    pub(crate) last_words: Option<String>,
+}
+
+impl Closing<'_> {
+    /// Writes them; answers with the end of the log, where it was asked for.
+    pub(super) fn write(
+        self,
+        output: &Output,
+        clock: &dyn Clock,
+        config: &FunctionConfig,
+    ) -> Option<bytes::Bytes> {
+        for line in self.lines(clock, config) {
+            output.platform(line);
+        }
+        output.end()
+    }
+
+    /// The lines themselves, in order.
+    pub(crate) fn lines(self, clock: &dyn Clock, config: &FunctionConfig) -> Vec<String> {
+        let format = config.log_format;
+        let report = Report {
+            id: &self.call.id,
+            duration: self.handler,
+            billed: self.billed,
+            memory_mb: config.memory_mb,
+            used_mb: self.used_mb,
+            init: self.call.waited.init,
+            trace: self.call.trace.as_deref(),
+            status: self.status,
+        };
+        let report = report.line(format, clock.now_ms());
+        let end = report::end(format, &self.call.id);
+        self.last_words
+            .into_iter()
+            .chain(end)
+            .chain([report])
+            .collect()
+    }
+}
