@@ -136,6 +136,7 @@ impl Shared {
         let mut frozen = self.frozen.lock().await;
         if *frozen {
             self.sandbox.thaw().await;
+            self.extensions.telemetry().freeze(false);
             *frozen = false;
         }
     }
@@ -498,6 +499,7 @@ impl Instance for LambdaInstance {
             let mut frozen = self.shared.frozen.lock().await;
             let idle = !self.shared.busy.load(Ordering::Acquire);
             if idle && !*frozen && !self.shared.patient && self.shared.is_alive() {
+                self.shared.extensions.telemetry().freeze(true);
                 self.shared.sandbox.freeze().await;
                 *frozen = true;
             }
@@ -542,7 +544,9 @@ pub(crate) struct Parts {
     pub(crate) output: OwnedFd,
     /// What its extensions print that are programs of their own; must not block.
     pub(crate) extensions_output: Option<OwnedFd>,
-    /// Those, by name, in the order of the sandbox's companions.
+    /// Sockets of the sandbox's network, to bring telemetry to extensions.
+    pub(crate) dialers: Vec<OwnedFd>,
+    /// Extensions that are programs, by name, in the order of the sandbox's companions.
     pub(crate) extensions: Vec<String>,
     /// Where its own client reaches the Runtime API, if it brings one, and extensions theirs.
     pub(crate) runtime_api: Option<std::net::TcpListener>,

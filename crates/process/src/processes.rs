@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::contract::lambda::extensions::{self, EXTENSIONS_MAX, Fatal};
 use crate::contract::lambda::order::{
-    self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program, Rules,
+    self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program, Rules, TELEMETRY_DIALERS,
 };
 use crate::contract::lambda::{bootstrap, environment};
 use crate::egress::{Egress, Reach};
@@ -273,6 +273,13 @@ impl Processes {
     ) -> Parts {
         let mut tasks = Tasks::default();
         let patient = debugger.is_some();
+        // The first are for telemetry, where there is any.
+        let count = jail.dialers.len().min(usize::from(TELEMETRY_DIALERS));
+        let for_telemetry = if jail.companions_output.is_some() {
+            jail.dialers.drain(..count).collect()
+        } else {
+            Vec::new()
+        };
         if let Some(debugger) = debugger {
             let dialers = std::mem::take(&mut jail.dialers);
             tasks.spawn(debugger.run(dialers, Arc::clone(&self.config.clock)));
@@ -304,6 +311,7 @@ impl Processes {
             control,
             output,
             extensions_output: companions_output,
+            dialers: for_telemetry,
             extensions: Vec::new(),
             runtime_api: Some(doors.runtime_api),
             peers,

@@ -8,5 +8,6 @@ pub(crate) mod frame;
 pub(crate) mod order;
 pub(crate) mod report;
 pub(crate) mod runtime_api;
+pub(crate) mod telemetry;
 pub(crate) mod wire;
 pub(crate) mod words;

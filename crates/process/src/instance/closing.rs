@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use engine::port::Call;
-use model::FunctionConfig;
+use model::{FunctionConfig, LogFormat};
 use store::Clock;
 
 use super::output::Output;
 use crate::contract::lambda::report::{self, Report, Status};
+use crate::contract::lambda::telemetry::Telemetry;
 
 /// What the last lines of an invocation say.
 pub(crate) struct Closing<'a> {
@@ -33,10 +34,15 @@ impl Closing<'_> {
         output.end()
     }
 
-    /// The lines themselves, in order.
-    pub(crate) fn lines(self, clock: &dyn Clock, config: &FunctionConfig) -> Vec<String> {
-        let format = config.log_format;
-        let report = Report {
+    /// The same for those who subscribed to it.
+    pub(super) fn record(&self, telemetry: &Telemetry, config: &FunctionConfig) {
+        telemetry.platform(|at_ms| report::end_record(at_ms, &self.call.id));
+        let report = self.report(config);
+        telemetry.platform(|at_ms| report.line(LogFormat::Json, at_ms));
+    }
+
+    fn report(&self, config: &FunctionConfig) -> Report<'_> {
+        Report {
             id: &self.call.id,
             duration: self.handler,
             billed: self.billed,
@@ -44,9 +50,14 @@ impl Closing<'_> {
             used_mb: self.used_mb,
             init: self.call.waited.init,
             trace: self.call.trace.as_deref(),
-            status: self.status,
-        };
-        let report = report.line(format, clock.now_ms());
+            status: self.status.clone(),
+        }
+    }
+
+    /// The lines themselves, in order.
+    pub(crate) fn lines(self, clock: &dyn Clock, config: &FunctionConfig) -> Vec<String> {
+        let format = config.log_format;
+        let report = self.report(config).line(format, clock.now_ms());
         let end = report::end(format, &self.call.id);
         self.last_words
             .into_iter()

@@ -342,6 +342,7 @@ async fn parts(order: StartOrder, folder: &Path, clock: &Arc<dyn Clock>) -> Part
         control: Some(control),
         output,
         extensions_output: None,
+        dialers: Vec::new(),
         extensions: Vec::new(),
         runtime_api: None,
         peers: None,

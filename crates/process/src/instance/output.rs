@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use store::Clock;
 use tokio::net::unix::pipe::Receiver;
 
+use crate::contract::lambda::telemetry::{Source, Telemetry};
+
 /// Stands for a line end inside one record; launchers write it, no UTF-8 text holds it.
 const RECORD_NEWLINE: u8 = 0xff;
 /// Stands before a record, which begins a line whatever was printed before it.
@@ -61,9 +63,12 @@ impl Output {
     pub(crate) fn new(
         pipe: OwnedFd,
         log: Arc<dyn LogSink>,
+        tap: Tap,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let lines = Mutex::new(Lines::new(log, clock.monotonic()));
+        let mut lines = Lines::new(log, clock.monotonic());
+        lines.tap = Some(tap);
+        let lines = Mutex::new(lines);
         Ok(Self {
             pipe: Receiver::from_owned_fd(pipe)?,
             lines,
@@ -179,10 +184,14 @@ fn count_lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
+/// Who else gets the lines, as whose.
+pub(crate) type Tap = (Source, Arc<Telemetry>);
+
 /// Bytes on their way to becoming events.
 #[derive(Debug)]
 struct Lines {
     log: Arc<dyn LogSink>,
+    tap: Option<Tap>,
     /// The line that has not ended yet.
     partial: Vec<u8>,
     /// Whether the rest of the line is not wanted.
@@ -203,6 +212,7 @@ impl Lines {
     fn new(log: Arc<dyn LogSink>, now: Duration) -> Self {
         Self {
             log,
+            tap: None,
             partial: Vec::new(),
             skipping: false,
             current: None,
@@ -329,6 +339,9 @@ impl Lines {
             if tail.len() > 4 * LOG_TAIL_BYTES {
                 tail.drain(..tail.len() - LOG_TAIL_BYTES);
             }
+        }
+        if let Some((source, telemetry)) = self.tap.as_ref().filter(|_| !platform) {
+            telemetry.line(*source, at_ms, &text);
         }
         let invocation = self.current.clone();
         self.log.write(LogEvent {

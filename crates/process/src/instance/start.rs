@@ -9,7 +9,7 @@ use engine::port::{
     Call, FailedInit, LogEvent, LogSink, StartError, StartFault, StartOrder, Started,
 };
 use model::limit::LOG_TAIL_BYTES;
-use model::{End, Execution, FunctionConfig, Outcome, metering};
+use model::{End, Execution, FunctionConfig, LogFormat, Outcome, metering};
 use store::Clock;
 use tokio::sync::{Mutex, OnceCell, oneshot, watch};
 
@@ -19,6 +19,7 @@ use super::{Closing, LambdaInstance, Link, Memory, Parts, Shared, execution};
 use crate::contract::lambda::extensions::{About, Extensions, Reason};
 use crate::contract::lambda::report::{self, Phase, Status};
 use crate::contract::lambda::runtime_api::{Init, RuntimeApi};
+use crate::contract::lambda::telemetry::{Source, Telemetry};
 use crate::contract::lambda::wire::{Loaded, Lost, Wire};
 use crate::contract::lambda::words::{self, Exit};
 
@@ -50,16 +51,32 @@ pub(crate) async fn start(
     let began = clock.monotonic();
     let format = parts.order.config.log_format;
     let about = about(&parts.order);
-    let extensions = Extensions::new(about, &parts.extensions, Arc::clone(&clock));
+    let json_lines = format == LogFormat::Json;
+    let dialers = std::mem::take(&mut parts.dialers);
+    let telemetry = Telemetry::new(dialers, json_lines, Arc::clone(&clock));
+    let tap = |source| (source, Arc::clone(&telemetry));
+    let extensions = Extensions::new(
+        about,
+        &parts.extensions,
+        Arc::clone(&telemetry),
+        Arc::clone(&clock),
+    );
     let (link, client) = link(&mut parts, &extensions, &clock)?;
     let control = match &link {
         Link::Launcher(_) => parts.control.take(),
         Link::Api(_) => None,
     };
     let log = Arc::clone(&parts.order.log);
-    let output = |pipe| Output::new(pipe, Arc::clone(&log), Arc::clone(&clock)).map_err(ours);
-    let extensions_output = parts.extensions_output.take().map(&output).transpose()?;
-    let output = output(parts.output)?;
+    let output = |pipe, source| {
+        let (log, clock) = (Arc::clone(&log), Arc::clone(&clock));
+        Output::new(pipe, log, tap(source), clock).map_err(ours)
+    };
+    let theirs = parts.extensions_output.take();
+    let theirs = theirs.map(|pipe| output(pipe, Source::Extension));
+    let extensions_output = theirs.transpose()?;
+    let output = output(parts.output, Source::Function)?;
+    telemetry
+        .platform(|at_ms| report::init_start(LogFormat::Json, at_ms, &name.version, &name.arn));
     let phase = if parts.order.in_invocation {
         Phase::Invocation
     } else {
@@ -95,11 +112,14 @@ pub(crate) async fn start(
     } else {
         parts.order.init_timeout
     };
-    let how = initialise(&shared, &parts.variables, client, limit).await;
+    let how = initialise(&shared, &parts.variables, client, limit, phase).await;
     let init = clock.monotonic().saturating_sub(began);
     let start = began.saturating_sub(claimed);
     if matches!(how, How::Ready) {
         shared.tell_of_extensions();
+        shared.extensions.telemetry().platform(|at_ms| {
+            report::init_report(LogFormat::Json, at_ms, phase, init, &Status::Success)
+        });
         shared.busy.store(false, Ordering::Release);
         // Now, as its first invocation may end it before anybody can look.
         let now = clock.monotonic();
@@ -203,6 +223,7 @@ async fn initialise(
     variables: &[(String, String)],
     client: Option<oneshot::Receiver<Init>>,
     limit: Duration,
+    phase: Phase,
 ) -> How {
     let clock = &shared.clock;
     let loaded = async {
@@ -231,7 +252,11 @@ async fn initialise(
         Ok(match loaded {
             Loaded::Ready => {
                 shared.extensions.close_registration();
+                let telemetry = shared.extensions.telemetry();
+                telemetry
+                    .platform(|at_ms| report::init_runtime_done(at_ms, phase, &Status::Success));
                 shared.extensions.ready().await;
+                telemetry.close();
                 How::Ready
             }
             Loaded::Failed(payload) => How::Failed(payload, error_type),
@@ -259,6 +284,9 @@ impl Shared {
             let format = self.config.log_format;
             let line = report::extension(format, self.clock.now_ms(), &standing);
             self.output.platform(line);
+            self.extensions
+                .telemetry()
+                .platform(|at_ms| report::extension(LogFormat::Json, at_ms, &standing));
         }
     }
 
@@ -293,6 +321,11 @@ impl Shared {
             Failure::TimedOut => Reason::Timeout,
             _ => Reason::Failure,
         };
+        let telemetry = self.extensions.telemetry();
+        telemetry.platform(|at_ms| report::init_runtime_done(at_ms, phase, &kind.status()));
+        telemetry.platform(|at_ms| {
+            report::init_report(LogFormat::Json, at_ms, phase, init, &kind.status())
+        });
         self.shut_down(reason).await;
         self.kill().await;
         self.drain();

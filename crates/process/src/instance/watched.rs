@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::port::{Call, Settled};
-use model::{End, Execution, metering};
+use model::{End, Execution, LogFormat, metering};
 use tokio::sync::oneshot;
 
 use super::sandbox::CompanionExit;
@@ -94,6 +94,7 @@ impl Shared {
             () = self.clock.sleep(limit / 10 * RUNTIME_TENTHS) => {}
         }
         self.extensions.shut_down(reason, deadline_ms);
+        self.extensions.telemetry().hurry();
         let told = self.extensions.companions_told();
         let over = async {
             let mut ended = Vec::new();
@@ -136,6 +137,8 @@ impl LambdaInstance {
     /// done; what resolves once all of it is over is left where [`engine::port::Instance::settling`] finds it.
     pub(super) async fn run_watched(&self, call: Call, mut in_flight: InFlight<'_>) -> Execution {
         let shared = &self.shared;
+        let telemetry = shared.extensions.telemetry();
+        telemetry.platform(|at_ms| report::start(LogFormat::Json, at_ms, &call.id, call.version));
         shared
             .extensions
             .begin(&call, &model::arn::reference(&call.target));
@@ -149,6 +152,10 @@ impl LambdaInstance {
         shared.output.drain();
         let said = shared.say(&call, verdict);
         let answer = said.outcome.clone();
+        let produced = answer.payload.len();
+        telemetry.platform(|at_ms| {
+            report::runtime_done(at_ms, &call.id, &said.status, runtime, produced)
+        });
         let rest = Rest {
             shared: Arc::clone(shared),
             call: call.clone(),
@@ -199,11 +206,6 @@ impl Rest {
         if self.said.outcome.end == End::OutOfMemory {
             used_mb = shared.config.memory_mb;
         }
-        if let Some(reason) = ends {
-            shared.condemn();
-            shared.shut_down(reason).await;
-            shared.kill().await;
-        }
         shared.drain();
         let billed = metering::billed(self.call.waited.init.unwrap_or_default(), handler);
         let closing = Closing {
@@ -214,6 +216,14 @@ impl Rest {
             status: self.said.status.clone(),
             last_words: self.said.last_words.take(),
         };
+        closing.record(shared.extensions.telemetry(), &shared.config);
+        // Its report is among what the extensions are told before they end.
+        if let Some(reason) = ends {
+            shared.condemn();
+            shared.shut_down(reason).await;
+            shared.kill().await;
+            shared.drain();
+        }
         let tail = closing.write(&shared.output, &*shared.clock, &shared.config);
         let settled = Settled {
             handler,

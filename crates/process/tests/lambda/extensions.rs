@@ -15,6 +15,8 @@ pub(crate) const STORIES: &[(&str, Story)] = stories![
     an_extension_has_its_time_to_end,
     an_extension_inside_the_runtime_is_told_too,
     extensions_watch_a_bootstrap,
+    telemetry_comes_to_who_asks_for_it,
+    a_flood_of_telemetry_ends,
 ];
 
 /// An extension that does as its function's `MODE` says.
@@ -321,4 +323,140 @@ async fn extensions_watch_a_bootstrap(world: World) {
         log.contains("watch INVOKE") && log.contains("watch is done"),
         "{log}"
     );
+}
+
+/// An extension that tells at the end what it was told.
+const LISTENER: &str = r#"#!/usr/bin/env python3
+import http.client, http.server, json, os, sys, threading, time
+MODE = os.environ.get('MODE', '')
+api = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])
+def ask(method, path, body='', headers={}):
+    api.request(method, path, body, headers)
+    response = api.getresponse()
+    return response, response.read().decode()
+records = []
+class Taker(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+        records.extend(body)
+        if MODE == 'slow taker': time.sleep(600)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+host = 'sandbox.localdomain' if os.path.dirname(__file__) == '/opt/extensions' else '127.0.0.1'
+server = http.server.ThreadingHTTPServer((host, 0), Taker)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+response, _ = ask('POST', '/2020-01-01/extension/register', '{"events": ["INVOKE", "SHUTDOWN"]}', {'Lambda-Extension-Name': 'listen'})
+me = {'Lambda-Extension-Identifier': response.headers['Lambda-Extension-Identifier']}
+def subscribe(path, version, **changes):
+    wanted = {'schemaVersion': version, 'types': ['platform', 'function', 'extension'],
+        'buffering': {'maxItems': 1000, 'maxBytes': 262144, 'timeoutMs': 100},
+        'destination': {'protocol': 'HTTP', 'URI': 'http://sandbox.localdomain:%d' % server.server_port}}
+    wanted.update(changes)
+    response, text = ask('PUT', path, json.dumps(wanted), me)
+    return [response.status, text]
+print(subscribe('/2022-07-01/telemetry', 'never'), flush=True)
+print(subscribe('/2022-07-01/telemetry', '2022-12-13'), flush=True)
+while True:
+    event = json.loads(ask('GET', '/2020-01-01/extension/event/next', headers=me)[1])
+    if event['eventType'] == 'SHUTDOWN':
+        time.sleep(0.5)
+        print('TOLD', json.dumps([[r['type'], r['record']] for r in records]), flush=True)
+        sys.exit(0)
+"#;
+
+fn listened(world: &World, mode: &str, source: &str) -> Function {
+    let mut function = world.function("python3.11", "app.handler", &[("app.py", source)]);
+    let layer = world.function("python3.11", "", &[("extensions/listen", LISTENER)]);
+    function.layers = vec![layer.code];
+    let variables = &mut function.config.environment;
+    variables.insert("MODE".to_owned(), mode.to_owned());
+    function
+}
+
+async fn telemetry_comes_to_who_asks_for_it(world: World) {
+    let source =
+        "print('loading')\ndef handler(event, context):\n    print('working')\n    return 'answer'";
+    let function = listened(&world, "", source);
+    let instance = function.instance().await;
+    for _ in 0..2 {
+        let execution = instance.invoke(function.call("{}")).await;
+        assert_eq!(
+            shown(&execution),
+            "replied \"answer\"",
+            "{}",
+            function.log.text()
+        );
+        instance.freeze().await;
+    }
+    instance.stop().await;
+    let log = function.log.text();
+    assert!(
+        log.contains("[400, '{\"errorMessage\":\"schemaVersion must be"),
+        "{log}"
+    );
+    assert!(log.contains("[200, '\"OK\"']\n"), "{log}");
+    let told = log
+        .lines()
+        .find_map(|line| line.strip_prefix("TOLD "))
+        .unwrap();
+    let told: Vec<(String, serde_json::Value)> = serde_json::from_str(told).unwrap();
+    let kinds: Vec<_> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    let invocation = [
+        "platform.start",
+        "function",
+        "platform.runtimeDone",
+        "platform.report",
+    ];
+    let start = [
+        "platform.initStart",
+        "extension",
+        "platform.telemetrySubscription",
+        "extension",
+        "function",
+        "platform.initRuntimeDone",
+        "platform.extension",
+        "platform.initReport",
+    ];
+    let mut expected = [&start[..], &invocation, &invocation].concat();
+    // Two streams come in no order of their own.
+    let sorted = |mut kinds: Vec<&str>| {
+        kinds.sort_unstable();
+        kinds.join(" ")
+    };
+    assert_eq!(sorted(kinds.clone()), sorted(expected.clone()), "{kinds:?}");
+    expected.retain(|kind| kind.starts_with("platform."));
+    let platform: Vec<_> = kinds
+        .into_iter()
+        .filter(|kind| kind.starts_with("platform."))
+        .collect();
+    assert_eq!(platform, expected);
+    let report = &told
+        .iter()
+        .rfind(|(kind, _)| kind == "platform.report")
+        .unwrap()
+        .1;
+    assert!(
+        report["metrics"]["billedDurationMs"].as_u64().unwrap() >= 1,
+        "{report}"
+    );
+    let lines: Vec<_> = told.iter().filter(|(kind, _)| kind == "function").collect();
+    assert_eq!(lines[0].1, "loading");
+    assert_eq!(lines[1].1, "working");
+}
+
+async fn a_flood_of_telemetry_ends(world: World) {
+    let flood = "import os\ndef handler(event, context):\n    os.write(1, b'spam\\n' * 200000)\n    return 'answer'";
+    let function = listened(&world, "slow taker", flood);
+    let instance = function.instance().await;
+    let execution = instance.invoke(function.call("{}")).await;
+    assert_eq!(shown(&execution), "replied \"answer\"");
+    instance.stop().await;
+    let log = function.log.text();
+    // What was not taken in time comes again, and never more than there is room for.
+    let told = log
+        .lines()
+        .find_map(|line| line.strip_prefix("TOLD "))
+        .unwrap();
+    assert!(told.len() < 2 << 20, "{} bytes", told.len());
 }

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use store::Clock;
 use tokio::sync::Notify;
 
+use super::telemetry::Telemetry;
+
 /// Extensions that one function may have, of both kinds together.
 pub(crate) const EXTENSIONS_MAX: usize = 10;
 
@@ -179,6 +181,8 @@ struct State {
 pub(crate) struct Extensions {
     about: About,
     clock: Arc<dyn Clock>,
+    /// What they can subscribe to.
+    telemetry: Arc<Telemetry>,
     /// Whether there are any: looked at by every invocation.
     used: AtomicBool,
     state: Mutex<State>,
@@ -198,13 +202,19 @@ pub(crate) struct Standing {
 impl Extensions {
     /// Those with these names are programs of their own, in the order of the instance's
     /// companions; they and others may register.
-    pub(crate) fn new(about: About, external: &[String], clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(
+        about: About,
+        external: &[String],
+        telemetry: Arc<Telemetry>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let extensions = (external.iter().enumerate())
             .map(|(index, name)| Extension::external(name, index, &*clock))
             .collect();
         Arc::new(Self {
             about,
             clock,
+            telemetry,
             used: AtomicBool::new(!external.is_empty()),
             state: Mutex::new(State {
                 extensions,
@@ -243,6 +253,11 @@ impl Extensions {
     /// Lets no further one register.
     pub(crate) fn close_registration(&self) {
         self.state.lock().open = false;
+    }
+
+    /// What they can subscribe to.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Resolves once every one has done with what it was told, and asks for more.
@@ -424,6 +439,11 @@ impl Extensions {
         drop(state);
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    /// The name of the extension that shows this id.
+    fn name_of(&self, id: &str) -> Result<String, Refusal> {
+        Ok(self.state.lock().of(id)?.name.clone())
     }
 }
 

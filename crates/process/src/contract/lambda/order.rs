@@ -26,6 +26,9 @@ pub(crate) const NODE_INSPECT_PORT: u16 = 9229;
 pub(crate) const PYTHON_INSPECT_PORT: u16 = 5678;
 /// Connections that debuggers may have to one instance at once.
 const DIALERS: u8 = 16;
+/// Subscriptions of extensions to telemetry at once, each with a connection of its own: two
+/// interfaces for as many extensions as there may be.
+pub(crate) const TELEMETRY_DIALERS: u8 = 20;
 /// Share of the memory that Node's heap may take, in percent: the rest is for what is not heap.
 const NODE_HEAP_PERCENT: u32 = 90;
 
@@ -87,7 +90,11 @@ pub(crate) fn order(
         limits: limits(config, rules),
         outside_network: config.network == Network::Outside && rules.outside,
         control: matches!(program, Program::Launcher { .. }),
-        dialers: 0,
+        dialers: if extensions.is_empty() {
+            0
+        } else {
+            TELEMETRY_DIALERS
+        },
     };
     if !start.layers.is_empty() {
         order
@@ -114,7 +121,7 @@ pub(crate) fn order(
             if let Some(wrapper) = config.environment.get(EXEC_WRAPPER) {
                 wrap(&mut order, wrapper);
             }
-            order.dialers = if inspect.is_some() { DIALERS } else { 0 };
+            order.dialers += if inspect.is_some() { DIALERS } else { 0 };
         }
     }
     order.env = variables

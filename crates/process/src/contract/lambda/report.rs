@@ -76,6 +76,75 @@ fn platform_record(at_ms: u64, kind: &str, record: &Value) -> String {
     )
 }
 
+/// A line of the log, as a record of telemetry. `raw` is whether it may be JSON itself.
+pub(crate) fn line_record(at_ms: u64, kind: &str, text: &str, raw: bool) -> String {
+    let object = || {
+        let value = serde_json::from_str::<&serde_json::value::RawValue>(text).ok()?;
+        value.get().starts_with('{').then(|| value.get().to_owned())
+    };
+    let record = raw.then(object).flatten();
+    let record = record.unwrap_or_else(|| Value::from(text).to_string());
+    format!(
+        r#"{{"time":"{}","type":"{kind}","record":{record}}}"#,
+        stamp(at_ms)
+    )
+}
+
+/// That an extension has subscribed to records.
+pub(crate) fn subscription_record(at_ms: u64, kind: &str, name: &str, types: &[&str]) -> String {
+    let record = json!({ "name": name, "state": "Subscribed", "types": types });
+    platform_record(at_ms, kind, &record)
+}
+
+/// That records were lost which an extension did not take.
+pub(crate) fn dropped_record(at_ms: u64, records: u64, bytes: u64) -> String {
+    let reason = "the subscriber took them more slowly than they came, or not at all";
+    let record = json!({ "droppedRecords": records, "droppedBytes": bytes, "reason": reason });
+    platform_record(at_ms, "logsDropped", &record)
+}
+
+/// That the runtime has initialised, or has not.
+pub(crate) fn init_runtime_done(at_ms: u64, phase: Phase, status: &Status) -> String {
+    let mut record = json!({
+        "initializationType": "on-demand",
+        "phase": phase.word(),
+        "status": status.word(),
+    });
+    if let Status::Error(error_type) = status {
+        record["errorType"] = error_type.as_str().into();
+    }
+    platform_record(at_ms, "initRuntimeDone", &record)
+}
+
+/// That the runtime is done with an invocation, in which extensions may go on.
+pub(crate) fn runtime_done(
+    at_ms: u64,
+    id: &InvocationId,
+    status: &Status,
+    runtime: Duration,
+    produced_bytes: usize,
+) -> String {
+    let began_ms = at_ms.saturating_sub(u64::try_from(runtime.as_millis()).unwrap_or_default());
+    let mut record = json!({
+        "requestId": id.as_str(),
+        "status": status.word(),
+        "metrics": { "durationMs": millis(runtime), "producedBytes": produced_bytes },
+        "spans": [
+            { "name": "responseLatency", "start": stamp(began_ms), "durationMs": millis(runtime) },
+            { "name": "responseDuration", "start": stamp(at_ms), "durationMs": 0.0 },
+        ],
+    });
+    if let Status::Error(error_type) = status {
+        record["errorType"] = error_type.as_str().into();
+    }
+    platform_record(at_ms, "runtimeDone", &record)
+}
+
+/// The end of an invocation, which only the older of the two interfaces knows.
+pub(crate) fn end_record(at_ms: u64, id: &InvocationId) -> String {
+    platform_record(at_ms, "end", &json!({ "requestId": id.as_str() }))
+}
+
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Extensions, Fatal, Reason, Refusal};
+use crate::contract::lambda::telemetry::{NoSubscription, Schema, Subscription};
 
 /// Largest body of a request, in bytes (ours: a list of events, or an error with its stack).
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -90,8 +91,11 @@ impl Extensions {
         head: &request::Parts,
         body: Incoming,
     ) -> Option<Response<Full<Bytes>>> {
-        let path = head.uri.path().strip_prefix(PREFIX)?;
         let headers = &head.headers;
+        if let Some(schema) = Schema::at(head.uri.path()).filter(|_| head.method == Method::PUT) {
+            return Some(self.answer_subscribe(schema, headers, body).await);
+        }
+        let path = head.uri.path().strip_prefix(PREFIX)?;
         Some(match (&head.method, path) {
             (&Method::POST, "register") => self.answer_register(headers, body).await,
             (&Method::GET, "event/next") => self.answer_next(headers).await,
@@ -159,6 +163,49 @@ impl Extensions {
                 response
             }
             Err(refusal) => refusal.answer(),
+        }
+    }
+
+    async fn answer_subscribe(
+        &self,
+        schema: Schema,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Response<Full<Bytes>> {
+        let body = read(body).await;
+        let name = match identifier(headers).and_then(|id| self.name_of(id)) {
+            Ok(name) => name,
+            Err(refusal) => return refusal.answer(),
+        };
+        let api = schema.name();
+        let asked = body.map_err(|error| error.to_string()).and_then(|body| {
+            Subscription::read(schema, &body).map_err(|invalid| invalid.to_string())
+        });
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(message) => {
+                let body = json!({ "errorMessage": message, "errorType": "ValidationError" });
+                return answer(StatusCode::BAD_REQUEST, &body.to_string());
+            }
+        };
+        match self.telemetry.subscribe(&name, schema, asked) {
+            Ok(()) => answer(StatusCode::OK, "\"OK\""),
+            Err(NoSubscription::Closed) => {
+                let error_type = match schema {
+                    Schema::Telemetry => "Telemetry.SubscriptionClosed",
+                    Schema::Logs => "Logs.SubscriptionClosed",
+                };
+                let message = format!("{api} API subscription is closed already");
+                Refusal::new(error_type, message).answer()
+            }
+            // As the vendor's own emulator answers, so that nobody fails for want of it.
+            Err(NoSubscription::Unsupported) => {
+                let body = json!({
+                    "errorMessage": format!("{api} API is not supported"),
+                    "errorType": format!("{api}.NotSupported"),
+                });
+                answer(StatusCode::ACCEPTED, &body.to_string())
+            }
         }
     }
 

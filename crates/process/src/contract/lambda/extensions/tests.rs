@@ -13,7 +13,9 @@ fn about() -> About {
 
 fn extensions(external: &[&str]) -> Arc<Extensions> {
     let names: Vec<_> = external.iter().map(|&name| name.to_owned()).collect();
-    Extensions::new(about(), &names, Arc::new(store::SystemClock::new()))
+    let clock = Arc::new(store::SystemClock::new());
+    let telemetry = Telemetry::new(Vec::new(), false, clock.clone());
+    Extensions::new(about(), &names, telemetry, clock)
 }
 
 fn register(extensions: &Extensions, name: &str, events: &[&str]) -> Result<String, &'static str> {
