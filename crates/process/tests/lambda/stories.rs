@@ -26,6 +26,7 @@ const STORIES: &[(&str, Story)] = stories![
     python_answers,
     node_answers,
     a_bootstrap_answers,
+    a_bootstrap_of_a_layer_answers,
     time_runs_out,
     memory_runs_out,
     initialisation_goes_wrong,
@@ -129,6 +130,18 @@ async fn a_bootstrap_answers(world: World) {
         "\"name\": \"you\"",
     )
     .await;
+}
+
+async fn a_bootstrap_of_a_layer_answers(world: World) {
+    let mut function = world.function("provided.al2023", "app.handler", &[("app.sh", "")]);
+    let last = BOOTSTRAP.replace("working on", "the last layer's, working on");
+    for text in [BOOTSTRAP, &last] {
+        let layer = world.function("provided.al2023", "", &[("bootstrap", text)]);
+        function.layers.push(layer.code);
+    }
+    assert_eq!(function.outcome("5").await, "replied 5");
+    let log = function.log.text();
+    assert!(log.contains("the last layer's, working on"), "{log}");
 }
 
 async fn answers(

@@ -458,6 +458,9 @@ fn head(call: &Call, arn: &str) -> HeaderMap {
     let deadline = call.deadline_ms.to_string();
     let fields = [
         ("lambda-runtime-aws-request-id", Some(call.id.as_str())),
+        // New clients send it back with the answer. An instance has one attempt at a time, so
+        // that the request tells as much.
+        ("lambda-runtime-invocation-id", Some(call.id.as_str())),
         ("lambda-runtime-deadline-ms", Some(deadline.as_str())),
         ("lambda-runtime-invoked-function-arn", Some(arn)),
         ("lambda-runtime-trace-id", call.trace.as_deref()),

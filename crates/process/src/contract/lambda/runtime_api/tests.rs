@@ -166,7 +166,14 @@ fn what_does_not_fit_is_refused() {
         let twice = client.ask(NEXT, "", "");
         let unknown = client.ask("GET /2018-06-01/nothing", "", "");
         let late = client.ask("POST /2018-06-01/runtime/init/error", "", "{}");
+        for restore in [
+            "GET /2018-06-01/runtime/restore/next",
+            "POST /2018-06-01/runtime/restore/error",
+        ] {
+            assert_eq!(client.ask(restore, "", "").0, 404, "{restore}");
+        }
         let ping = client.ask("GET /2018-06-01/ping", "", "");
+        assert_eq!(ping.2, "pong");
         let large = "x".repeat(RESPONSE_BYTES_MAX + 1);
         let unwanted = client.ask(
             "POST /2018-06-01/runtime/invocation/other/response",
