@@ -8,6 +8,7 @@ mod inspect;
 mod instance;
 pub mod interpreter;
 mod jail;
+mod machine;
 mod processes;
 mod resolver;
 pub mod spawner;

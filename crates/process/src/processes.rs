@@ -28,6 +28,7 @@ use crate::instance::watched::Broken;
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
 use crate::jail::Peers;
+use crate::machine;
 use crate::resolver::{Lookups, Resolver};
 use crate::spawner::{self, Jail, Spawner};
 
@@ -130,6 +131,29 @@ impl Processes {
     }
 
     async fn look_at(
+        &self,
+        config: &FunctionConfig,
+        code: &Path,
+        layers: &[PathBuf],
+    ) -> Result<Vec<Warning>, CannotRun> {
+        let mut warnings = self.look_at_program(config, code, layers).await?;
+        if let Some(declared) = config.declared.architecture {
+            let folders: Vec<_> = [code.to_owned()]
+                .into_iter()
+                .chain(layers.to_vec())
+                .collect();
+            let look = move || {
+                let folders: Vec<_> = folders.iter().map(PathBuf::as_path).collect();
+                machine::look(declared, &folders)
+            };
+            // Should it have panicked, nothing is known, and nothing is said.
+            let looked = tokio::task::spawn_blocking(look).await.unwrap_or(Ok(None));
+            warnings.extend(looked?);
+        }
+        Ok(warnings)
+    }
+
+    async fn look_at_program(
         &self,
         config: &FunctionConfig,
         code: &Path,
