@@ -11,6 +11,7 @@ mod jail;
 mod machine;
 mod processes;
 mod resolver;
+mod sdk;
 pub mod spawner;
 pub mod user;
 

@@ -30,6 +30,7 @@ use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
 use crate::jail::Peers;
 use crate::machine;
 use crate::resolver::{Lookups, Resolver};
+use crate::sdk::Sdk;
 use crate::spawner::{self, Jail, Spawner};
 
 /// Who is at the other end of a connection that came out of a sandbox.
@@ -90,6 +91,7 @@ impl fmt::Debug for Config {
 pub struct Processes {
     config: Config,
     finder: Arc<Finder>,
+    sdk: Sdk,
     lookups: Lookups,
 }
 
@@ -102,9 +104,16 @@ impl Processes {
             config.cache.clone(),
             Arc::clone(&config.progress),
         );
+        let sdk = Sdk::new(
+            &config.cache,
+            config.surroundings.clone(),
+            Arc::clone(&config.progress),
+            Arc::clone(&config.clock),
+        );
         Self {
             config,
             finder: Arc::new(finder),
+            sdk,
             lookups: Lookups::default(),
         }
     }
@@ -183,7 +192,8 @@ impl Processes {
         }
         // Compiled ahead, so that no start waits for it.
         self.launcher(&choice.interpreter).await?;
-        Ok(choice.warning.into_iter().collect())
+        let sdk = self.sdk.look(&choice.interpreter, code, layers).await;
+        Ok(choice.warning.into_iter().chain(sdk).collect())
     }
 
     async fn launcher(&self, interpreter: &Interpreter) -> Result<bytes::Bytes, CannotRun> {
@@ -264,10 +274,12 @@ impl Processes {
             None
         };
         let inspect = debugger.as_ref().map(Forward::port);
+        let sdk = self.sdk.ready(interpreter.language);
         let program = Program::Launcher {
             interpreter,
             compiled,
             inspect,
+            sdk,
         };
         Ok((program, debugger))
     }

@@ -627,6 +627,22 @@ def _initialise():
     sys.exit(1)
 
 
+class _MissingSdk:
+    """Asked last: says what to do about a module that Lambda's runtime brings."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        # Whoever only looks whether it is there is told that it is not.
+        looks = sys._getframe(2).f_code.co_name == "find_spec"
+        if name in ("boto3", "botocore", "s3transfer") and not looks:
+            hint = (
+                "No module named '%s': Lambda's runtime brings it, and it was not fetched here; "
+                "deploy the function again with a connection to the package index, or put it "
+                "into the package"
+            )
+            raise ModuleNotFoundError(hint % name, name=name)
+
+
 def _set_paths():
     """Modules are found where Lambda finds them: the package, then layers, then the rest."""
     layers = os.environ.pop("_DAYFLY_LAYERS", "/opt") + "/python"
@@ -638,6 +654,11 @@ def _set_paths():
     if wanted and wanted != own:
         paths.insert(1, libraries % wanted)
     sys.path[:1] = paths
+    sdk = os.environ.pop("_DAYFLY_SDK", None)
+    if sdk:
+        sys.path.append(sdk)
+    else:
+        sys.meta_path.append(_MissingSdk)
 
 
 def _customise():

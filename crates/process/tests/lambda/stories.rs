@@ -34,6 +34,7 @@ const STORIES: &[(&str, Story)] = stories![
     an_instance_is_frozen_and_thawed,
     layers_are_seen,
     a_wrapper_starts_the_runtime,
+    the_runtimes_sdk_comes_last,
     a_layer_with_binaries_for_another_version_is_named,
     a_flood_of_output_ends,
     answers_are_streamed,
@@ -387,6 +388,37 @@ exec \"$@\"";
     let bootstrap = ("bootstrap", BOOTSTRAP);
     let log = check("provided.al2", "", &[bootstrap], "/opt/none", "replied {}").await;
     assert!(!log.contains("does not exist"), "{log}");
+}
+
+async fn the_runtimes_sdk_comes_last(world: World) {
+    let source = "import sys
+def handler(event, context):
+    import importlib.util
+    there = importlib.util.find_spec('boto3') is not None
+    import boto3
+    return [there, boto3.FROM, sys.path.index(boto3.__path__[0].rpartition('/')[0]) == len(sys.path) - 1, '_DAYFLY_SDK' in __import__('os').environ]";
+    let function = world.function("python3.11", "app.handler", &[("app.py", source)]);
+    let seen = function.outcome("{}").await;
+    assert!(
+        seen.contains("No module named 'boto3': Lambda's runtime brings it")
+            && seen.contains("deploy the function again"),
+        "{seen}"
+    );
+    let cache = world.folder.join("cache/sdk/python3.11/boto3");
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::write(cache.join("__init__.py"), "FROM = 'runtime'").unwrap();
+    let seen = function.outcome("{}").await;
+    assert_eq!(
+        seen,
+        r#"replied [true, "runtime", true, false]"#,
+        "{}",
+        function.log.text()
+    );
+    let own = [("app.py", source), ("boto3/__init__.py", "FROM = 'own'")];
+    let function = world.function("python3.11", "app.handler", &own);
+    let seen = function.outcome("{}").await;
+    assert!(seen.starts_with(r#"replied [true, "own""#), "{seen}");
+    std::fs::remove_dir_all(world.folder.join("cache/sdk")).unwrap();
 }
 
 async fn a_home_with_interpreters_in_it_is_not_seen(world: World) {

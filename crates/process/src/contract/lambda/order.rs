@@ -16,6 +16,8 @@ pub(crate) const NODE_LAUNCHER: &[u8] = include_bytes!("../../../launchers/node/
 /// The launcher for Python, which each interpreter compiles for itself.
 pub(crate) const PYTHON_LAUNCHER: &[u8] = include_bytes!("../../../launchers/python/launcher.py");
 
+/// Where the SDK is that Lambda's runtime brings, inside.
+const SDK: &str = "/var/lang/sdk";
 /// Where extensions are, inside.
 const EXTENSIONS: &str = "/opt/extensions";
 /// Where the interpreters are, inside.
@@ -52,6 +54,8 @@ pub(crate) enum Program {
         compiled: Bytes,
         /// At which port of this host a debugger attaches, where one is listened for.
         inspect: Option<u16>,
+        /// What Lambda's runtime brings besides, where it was fetched.
+        sdk: Option<PathBuf>,
     },
     /// The function's own program, by its path inside.
     Bootstrap(PathBuf),
@@ -111,8 +115,17 @@ pub(crate) fn order(
             interpreter,
             compiled,
             inspect,
+            sdk,
         } => {
             place(&mut order, interpreter, start);
+            if let Some(source) = sdk {
+                order.binds.push(Bind {
+                    source: source.clone(),
+                    target: PathBuf::from(SDK),
+                });
+                // Read by the launcher, which puts it behind everything else.
+                variables.push(("_DAYFLY_SDK".to_owned(), SDK.to_owned()));
+            }
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
                 Language::Node(_) => node(&mut order, config, inspect.is_some()),
