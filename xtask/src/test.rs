@@ -17,11 +17,12 @@ Usage: cargo xtask test [--quick] [-- ARGUMENTS OF CARGO TEST]
   --quick   Only the tests inside the rooms: no outside clients, no stories
 
 Checks that this host has what the tests need, and says what to install where it does not; puts
-the outside clients (boto3, the aws CLI, Pillow) into target/test-tools; builds the `dayfly`
-program and the tests; runs them all. Tests find what was set up in these variables:
+the outside clients (boto3, the aws CLI, Pillow, Python's and Rust's clients of the runtime
+interfaces) into target/test-tools; builds the `dayfly` program and the tests; runs them all. Tests find what was set up in these variables:
 
   DAYFLY_TEST_PYTHON    a Python with boto3 and Pillow
   DAYFLY_TEST_AWS       the aws CLI, version 1
+  DAYFLY_TEST_CLIENTS   Rust's clients of Lambda's runtime interfaces, in one program
 
   cargo xtask test -- --package store        tests of one room
   cargo xtask test -- burst -- --nocapture   tests whose name holds `burst`, with their output
@@ -57,7 +58,8 @@ fn everything(passed: &[String]) -> Result<()> {
     )?;
     let mut test = cargo_test(passed);
     test.env("DAYFLY_TEST_PYTHON", &clients.python)
-        .env("DAYFLY_TEST_AWS", &clients.aws);
+        .env("DAYFLY_TEST_AWS", &clients.aws)
+        .env("DAYFLY_TEST_CLIENTS", &clients.native);
     run::step("test", &mut test)
 }
 

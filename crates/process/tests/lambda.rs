@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "lambda/clients.rs"]
+mod clients;
 #[path = "lambda/extensions.rs"]
 mod extensions;
 #[path = "lambda/stories.rs"]
@@ -14,6 +16,7 @@ mod world;
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
@@ -27,9 +30,13 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    let mut failed = runtime.block_on(stories::run(&argument));
+    let clients = clients::prepare();
+    let mut failed = runtime.block_on(stories::run(&argument, clients.as_deref()));
     if rustix::process::getuid().is_root() {
-        failed += usize::from(!as_an_ordinary_user(&argument));
+        failed += usize::from(!as_an_ordinary_user(&argument, clients.as_deref()));
+        if let Some(clients) = clients {
+            std::fs::remove_dir_all(clients).unwrap();
+        }
     }
     if failed == 0 {
         ExitCode::SUCCESS
@@ -39,14 +46,16 @@ fn main() -> ExitCode {
 }
 
 /// Whether every story ends well for somebody without any right.
-fn as_an_ordinary_user(filter: &str) -> bool {
+fn as_an_ordinary_user(filter: &str, clients: Option<&Path>) -> bool {
     const NOBODY: u32 = 65534;
     let folder = std::env::temp_dir().join(format!("dayfly-again-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     let copy = folder.join("lambda-test");
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    let status = Command::new(&copy)
+    let mut command = Command::new(&copy);
+    clients::hand_on(&mut command, clients);
+    let status = command
         .arg(filter)
         .uid(NOBODY)
         .gid(NOBODY)

@@ -1,5 +1,5 @@
-//! The outside clients that stories use, in a virtual environment of our own under `target/`.
-//! It is made once and again only when the list of pins or the interpreter changes.
+//! The outside clients that stories use, below `target/`: Python's in a virtual environment of our
+//! own, made again only when the list of pins or the interpreter changes, and native ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ pub struct Clients {
     pub python: PathBuf,
     /// The aws CLI, version 1.
     pub aws: PathBuf,
+    /// Rust's clients of Lambda's runtime interfaces.
+    pub native: PathBuf,
 }
 
 /// Makes sure that the clients are there.
@@ -39,10 +41,27 @@ pub fn ready(python: &Python) -> Result<Clients> {
         fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
     }
     let bin = venv.join("bin");
+    let native = build_native(&folder)?;
     Ok(Clients {
+        native,
         python: bin.join("python3"),
         aws: bin.join("aws"),
     })
+}
+
+/// Builds the native clients, in a folder that no other build waits for.
+fn build_native(folder: &Path) -> Result<PathBuf> {
+    let target = folder.join("native");
+    let manifest = tree::root().join("xtask/clients/Cargo.toml");
+    run::step(
+        "build the native clients",
+        run::cargo()
+            .args(["build", "--release", "--locked", "--manifest-path"])
+            .arg(manifest)
+            .arg("--target-dir")
+            .arg(&target),
+    )?;
+    Ok(target.join("release").join("clients"))
 }
 
 fn make(python: &Python, venv: &Path, pins: &Path) -> Result<()> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use engine::port::{Runtime as _, Started};
 use process::spawner::Lite;
 
-use crate::extensions;
 use crate::streams::answers_are_streamed;
 use crate::world::{World, shown};
+use crate::{clients, extensions};
 
 pub(crate) type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -49,15 +49,24 @@ const IN_JAILS: &[(&str, Story)] = stories![
 ];
 
 /// Runs the stories whose name holds `filter`, in jails and without; how many failed.
-pub(crate) async fn run(filter: &str) -> usize {
-    run_in(filter, Lite::Never).await + run_in(filter, Lite::Always).await
+pub(crate) async fn run(filter: &str, clients: Option<&Path>) -> usize {
+    if clients.is_none() {
+        println!("lambda: the public clients are not tried; `cargo xtask test` sets them up");
+    }
+    run_in(filter, Lite::Never, clients).await + run_in(filter, Lite::Always, clients).await
 }
 
-async fn run_in(filter: &str, lite: Lite) -> usize {
-    let world = World::new(lite);
+async fn run_in(filter: &str, lite: Lite, clients: Option<&Path>) -> usize {
+    let mut world = World::new(lite);
+    world.clients = clients.map(Path::to_owned);
+    let with_clients = clients.map_or(&[][..], |_| clients::STORIES);
     let mut failed = 0;
     let in_jails = if lite == Lite::Never { IN_JAILS } else { &[] };
-    let stories = STORIES.iter().chain(extensions::STORIES).chain(in_jails);
+    let stories = STORIES
+        .iter()
+        .chain(extensions::STORIES)
+        .chain(with_clients)
+        .chain(in_jails);
     for (name, story) in stories.filter(|(name, _)| name.contains(filter)) {
         let ran = tokio::spawn(story(world.clone())).await;
         println!(

@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) folder: PathBuf,
     pub(crate) lite: Lite,
+    /// Where the public clients are, if they were set up.
+    pub(crate) clients: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ impl World {
             clock,
             folder,
             lite,
+            clients: None,
         }
     }
 
