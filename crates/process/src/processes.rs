@@ -192,7 +192,10 @@ impl Processes {
         }
         // Compiled ahead, so that no start waits for it.
         self.launcher(&choice.interpreter).await?;
-        let sdk = self.sdk.look(&choice.interpreter, code, layers).await;
+        let sdk = self
+            .sdk
+            .look(&choice.interpreter, config, code, layers)
+            .await;
         Ok(choice.warning.into_iter().chain(sdk).collect())
     }
 
@@ -274,7 +277,7 @@ impl Processes {
             None
         };
         let inspect = debugger.as_ref().map(Forward::port);
-        let sdk = self.sdk.ready(interpreter.language);
+        let sdk = self.sdk.ready(interpreter.language, &start.config);
         let program = Program::Launcher {
             interpreter,
             compiled,

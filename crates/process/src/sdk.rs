@@ -1,6 +1,8 @@
-//! The SDK that Lambda's Python runtimes bring: boto3, fetched once for each version of Python
-//! when a function names it that has none, and shown to every function beneath what is its own.
-//! Node's packages of the SDK are added where a function is built, and not here.
+//! The SDKs that Lambda's runtimes bring: fetched once when a function names them that has none,
+//! and shown beneath what is its own. Of Python's, which is boto3 and is here, all functions of a
+//! version have the same; of Node's each has the packages that it names, which is in `node`.
+
+mod node;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::port::Warning;
+use model::FunctionConfig;
 use store::Clock;
 use tokio::io::AsyncReadExt as _;
 
@@ -58,9 +61,12 @@ impl Sdk {
         }
     }
 
-    /// What functions on this interpreter are shown, where it was fetched.
-    pub(crate) fn ready(&self, language: Language) -> Option<PathBuf> {
-        Some(self.place(language)?).filter(|place| place.is_dir())
+    /// What a function on this interpreter is shown, where it was fetched.
+    pub(crate) fn ready(&self, language: Language, config: &FunctionConfig) -> Option<PathBuf> {
+        match language {
+            Language::Python(_) => self.place(language).filter(|place| place.is_dir()),
+            Language::Node(_) => self.ready_node(config),
+        }
     }
 
     fn place(&self, language: Language) -> Option<PathBuf> {
@@ -75,12 +81,26 @@ impl Sdk {
     pub(crate) async fn look(
         &self,
         interpreter: &Interpreter,
+        config: &FunctionConfig,
+        code: &Path,
+        layers: &[PathBuf],
+    ) -> Vec<Warning> {
+        match interpreter.language {
+            Language::Python(minor) => {
+                let warning = self.look_python(interpreter, minor, code, layers).await;
+                warning.into_iter().collect()
+            }
+            Language::Node(_) => self.look_node(config, code, layers).await,
+        }
+    }
+
+    async fn look_python(
+        &self,
+        interpreter: &Interpreter,
+        minor: u32,
         code: &Path,
         layers: &[PathBuf],
     ) -> Option<Warning> {
-        let Language::Python(minor) = interpreter.language else {
-            return None;
-        };
         let place = self.place(interpreter.language)?;
         let (code, layers) = (code.to_owned(), layers.to_vec());
         let lacks = tokio::task::spawn_blocking(move || lacks(&code, &layers, minor));
@@ -106,12 +126,25 @@ impl Sdk {
         (self.progress)(&format!(
             "fetching boto3 for Python 3.{minor}, which Lambda's runtime brings, once"
         ));
+        let install =
+            |stage: PathBuf| async move { self.install(interpreter, minor, &stage).await };
+        self.staged(place, install).await
+    }
+
+    /// Has a folder filled beside its place, and puts it there once it is whole.
+    async fn staged<F: Future<Output = Result<(), String>>>(
+        &self,
+        place: &Path,
+        fill: impl FnOnce(PathBuf) -> F,
+    ) -> Result<(), String> {
         // Of this process's own: another dayfly may be fetching the same.
-        let stage = place.with_extension(format!("{minor}.{}.partial", std::process::id()));
+        let mut stage = place.as_os_str().to_owned();
+        stage.push(format!(".{}.partial", std::process::id()));
+        let stage = PathBuf::from(stage);
         let fail = |error: std::io::Error| format!("{}: {error}", stage.display());
         let _ = tokio::fs::remove_dir_all(&stage).await;
         tokio::fs::create_dir_all(&stage).await.map_err(fail)?;
-        let installed = self.install(interpreter, minor, &stage).await;
+        let installed = fill(stage.clone()).await;
         let moved = match installed {
             Ok(()) => tokio::fs::rename(&stage, place).await.map_err(fail),
             Err(why) => Err(why),
@@ -165,35 +198,47 @@ impl Sdk {
             "--timeout=15",
         ]);
         command.args(more).arg("boto3");
-        if let Ok(path) = std::env::join_paths(&self.surroundings.path) {
-            command.env("PATH", path);
-        }
-        command.current_dir(stage).kill_on_drop(true);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let run = async {
-            let mut child = command.spawn()?;
-            let mut complaint = Vec::new();
-            if let Some(stderr) = child.stderr.take() {
-                let mut first = stderr.take(COMPLAINT_BYTES_MAX);
-                first.read_to_end(&mut complaint).await?;
-                tokio::io::copy(&mut first.into_inner(), &mut tokio::io::sink()).await?;
-            }
-            Ok::<_, std::io::Error>((child.wait().await?, complaint))
-        };
-        let (status, complaint) = tokio::select! {
-            ran = run => ran.map_err(|error| format!("{}: {error}", python.display()))?,
-            () = self.clock.sleep(FETCH_LIMIT) => return Err("pip did not fetch it in time".to_owned()),
-        };
-        if status.success() {
-            return Ok(());
-        }
-        let complaint = String::from_utf8_lossy(&complaint);
-        let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-        Err(format!("pip: {}", last.unwrap_or("no reason given").trim()))
+        run(command, &self.surroundings, stage, &*self.clock)
+            .await
+            .map_err(|why| format!("pip: {why}"))
     }
+}
+
+/// Runs a tool that fetches; what it complained of last, where it failed.
+async fn run(
+    mut command: tokio::process::Command,
+    surroundings: &Surroundings,
+    folder: &Path,
+    clock: &dyn Clock,
+) -> Result<(), String> {
+    if let Ok(path) = std::env::join_paths(&surroundings.path) {
+        command.env("PATH", path);
+    }
+    command.current_dir(folder).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let run = async {
+        let mut child = command.spawn()?;
+        let mut complaint = Vec::new();
+        if let Some(stderr) = child.stderr.take() {
+            let mut first = stderr.take(COMPLAINT_BYTES_MAX);
+            first.read_to_end(&mut complaint).await?;
+            tokio::io::copy(&mut first.into_inner(), &mut tokio::io::sink()).await?;
+        }
+        Ok::<_, std::io::Error>((child.wait().await?, complaint))
+    };
+    let (status, complaint) = tokio::select! {
+        ran = run => ran.map_err(|error| error.to_string())?,
+        () = clock.sleep(FETCH_LIMIT) => return Err("it did not come in time".to_owned()),
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&complaint);
+    let last = complaint.lines().rfind(|line| !line.trim().is_empty());
+    Err(last.unwrap_or("no reason given").trim().to_owned())
 }
 
 /// The first module of the SDK that a package names and neither it nor a layer brings. Blocks.

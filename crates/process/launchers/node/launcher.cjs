@@ -372,6 +372,13 @@ async function loadWithImport(root, name) {
   return userRequire(userRequire.resolve(name, { paths: [taskRoot, path.join(taskRoot, root)] }));
 }
 
+// Says what to do about a package that Lambda's runtime brings, and that is not here.
+function withHint(message) {
+  if (!/Cannot find (module|package) '@(aws-sdk|smithy)\//.test(message)) return message;
+  return `${message}\nLambda's runtime brings it, and it was not fetched here; deploy the function again ` +
+    'with a connection to the package registry, or put it into the package';
+}
+
 async function loadModule(root, name) {
   try {
     return await (hasCallbacks ? loadWithRequire : loadWithImport)(root, name);
@@ -381,7 +388,8 @@ async function loadModule(root, name) {
       if (!hasCallbacks) fault.stack = error.stack;
       throw fault;
     }
-    if (error?.code === 'MODULE_NOT_FOUND') throw new ImportModuleError(String(error));
+    if (error?.code === 'MODULE_NOT_FOUND') throw new ImportModuleError(withHint(String(error)));
+    if (error?.code === 'ERR_MODULE_NOT_FOUND') error.message = withHint(error.message);
     throw error;
   }
 }

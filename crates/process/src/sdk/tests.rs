@@ -26,6 +26,25 @@ struct Host {
     interpreter: Interpreter,
 }
 
+fn config() -> FunctionConfig {
+    FunctionConfig {
+        runtime: "nodejs20.x".parse().unwrap(),
+        handler: "a.b".to_owned(),
+        description: String::new(),
+        memory_mb: 128,
+        timeout: Duration::from_secs(3),
+        tmp_mb: 512,
+        environment: std::collections::BTreeMap::new(),
+        code: model::Code::folder(model::Digest::from_bytes([0; 32]), 0),
+        layers: Vec::new(),
+        log_format: model::LogFormat::Text,
+        log_level: model::LogLevel::Info,
+        network: model::Network::PlatformOnly,
+        inspect: false,
+        declared: model::Declared::default(),
+    }
+}
+
 /// A host whose Python does this for pip.
 fn host(script: &str) -> Host {
     let mut id = [0; 8];
@@ -65,7 +84,12 @@ impl Host {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        self.sdk.look(&self.interpreter, &code, layers).await
+        let mut warnings = self
+            .sdk
+            .look(&self.interpreter, &config(), &code, layers)
+            .await;
+        assert!(warnings.len() < 2, "{warnings:?}");
+        warnings.pop()
     }
 }
 
@@ -89,19 +113,52 @@ async fn it_is_fetched_once_where_it_is_named_and_not_brought() {
     std::fs::create_dir_all(layer.join("python/lib/python3.12/site-packages/boto3")).unwrap();
     let named = [("deep/er/app.py", "def f():\n  import boto3")];
     assert_eq!(host.look(&named, &[layer]).await, None);
-    assert!(host.sdk.ready(python).is_none() && host.said.lock().is_empty());
+    assert!(host.sdk.ready(python, &config()).is_none() && host.said.lock().is_empty());
     for _ in 0..2 {
         assert_eq!(host.look(&named, &[]).await, None);
     }
-    let ready = host.sdk.ready(python).unwrap();
+    let ready = host.sdk.ready(python, &config()).unwrap();
     assert!(ready.join("boto3/__init__.py").is_file());
-    assert!(host.sdk.ready(Language::Python(11)).is_none());
+    assert!(host.sdk.ready(Language::Python(11), &config()).is_none());
     let said = host.said.lock();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0].contains("fetching boto3 for Python 3.12"),
         "{said:?}"
     );
+}
+
+#[tokio::test]
+async fn packages_of_node_are_fetched_as_they_are_named() {
+    let mut host = host("");
+    let npm = host.folder.join("npm");
+    // `install --prefix FOLDER ...`
+    let script = "#!/bin/sh\n/bin/mkdir -p $3/node_modules/@aws-sdk/client-s3\n";
+    std::fs::write(&npm, script).unwrap();
+    std::fs::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).unwrap();
+    host.sdk.surroundings.path = vec![host.folder.clone()];
+    host.interpreter.language = Language::Node(20);
+    let node = Language::Node(20);
+    let brought = [
+        ("index.mjs", "import '@aws-sdk/client-s3'"),
+        ("node_modules/@aws-sdk/client-s3/package.json", "{}"),
+        (
+            "node_modules/mine/index.js",
+            "require('@aws-sdk/client-sqs')",
+        ),
+    ];
+    assert_eq!(host.look(&brought, &[]).await, None);
+    assert!(host.sdk.ready(node, &config()).is_none());
+    let old = host.look(&[("index.js", "require('aws-sdk')")], &[]).await;
+    assert!(old.unwrap().contains("aws-sdk (version 2)"));
+    for _ in 0..2 {
+        assert_eq!(host.look(&brought[..1], &[]).await, None);
+    }
+    let ready = host.sdk.ready(node, &config()).unwrap();
+    assert!(ready.join("@aws-sdk/client-s3").is_dir());
+    let said = host.said.lock();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("fetching @aws-sdk/client-s3"), "{said:?}");
 }
 
 #[tokio::test]
@@ -118,7 +175,7 @@ async fn what_cannot_be_fetched_is_told_with_what_to_do() {
     ] {
         assert!(warning.contains(part), "{warning}");
     }
-    assert!(host.sdk.ready(Language::Python(12)).is_none());
+    assert!(host.sdk.ready(Language::Python(12), &config()).is_none());
     let left = std::fs::read_dir(host.folder.join("cache/sdk"))
         .unwrap()
         .count();

@@ -35,6 +35,7 @@ const STORIES: &[(&str, Story)] = stories![
     layers_are_seen,
     a_wrapper_starts_the_runtime,
     the_runtimes_sdk_comes_last,
+    node_loads_the_runtimes_packages,
     a_layer_with_binaries_for_another_version_is_named,
     a_flood_of_output_ends,
     answers_are_streamed,
@@ -428,6 +429,62 @@ def handler(event, context):
     let seen = function.outcome("{}").await;
     assert!(seen.starts_with(r#"replied [true, "own""#), "{seen}");
     std::fs::remove_dir_all(world.folder.join("cache/sdk")).unwrap();
+}
+
+async fn node_loads_the_runtimes_packages(world: World) {
+    let own = |kind: &str| match kind {
+        "mjs" => {
+            "import { FROM } from '@aws-sdk/client-s3';\nexport const handler = async () => FROM;"
+        }
+        _ => "const { FROM } = require('@aws-sdk/client-s3'); exports.handler = async () => FROM;",
+    };
+    // Without a jail only what goes by NODE_PATH is found.
+    let kinds = if world.lite == Lite::Never {
+        &["js", "mjs"][..]
+    } else {
+        &["js"]
+    };
+    for kind in kinds {
+        let name = format!("index.{kind}");
+        let mut function = world.function("nodejs20.x", "index.handler", &[(&name, own(kind))]);
+        let seen = function.outcome("{}").await;
+        assert!(
+            seen.contains("@aws-sdk/client-s3") && seen.contains("deploy the function again"),
+            "{seen}"
+        );
+        let examined = async |function: &crate::world::Function| {
+            let (config, code) = (&function.config, &function.code);
+            world.processes.examine(config, code, &[]).await.unwrap()
+        };
+        // A host without npm's registry: the folder is filled by hand.
+        let home = world.folder.join("npm-home");
+        std::fs::create_dir_all(home.join("bin")).unwrap();
+        let npm = "#!/bin/sh
+p=$3/node_modules/@aws-sdk/client-s3; mkdir -p $p
+echo '{\"name\": \"@aws-sdk/client-s3\", \"main\": \"i.js\"}' > $p/package.json
+echo \"exports.FROM = 'runtime'\" > $p/i.js";
+        let node = world
+            .processes
+            .interpreter("nodejs20.x".parse().unwrap())
+            .unwrap();
+        let _ = std::os::unix::fs::symlink(&node, home.join("bin/node"));
+        std::fs::write(home.join("bin/npm"), npm).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(home.join("bin/npm"), mode).unwrap();
+        for folder in ["/usr/bin", "/bin"] {
+            let mkdir = Path::new(folder).join("mkdir");
+            let _ = std::os::unix::fs::symlink(mkdir, home.join("bin/mkdir"));
+        }
+        let there = world.at_home(&home);
+        let (config, code) = (&function.config, &function.code);
+        let warnings = there.processes.examine(config, code, &[]).await.unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        function.config.description = "the same code".to_owned();
+        let seen = function.outcome("{}").await;
+        assert_eq!(seen, "replied \"runtime\"", "{}", function.log.text());
+        assert!(examined(&function).await.is_empty());
+        std::fs::remove_dir_all(world.folder.join("cache/sdk")).unwrap();
+    }
 }
 
 async fn a_home_with_interpreters_in_it_is_not_seen(world: World) {

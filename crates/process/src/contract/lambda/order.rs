@@ -18,6 +18,9 @@ pub(crate) const PYTHON_LAUNCHER: &[u8] = include_bytes!("../../../launchers/pyt
 
 /// Where the SDK is that Lambda's runtime brings, inside.
 const SDK: &str = "/var/lang/sdk";
+/// The same for Node: where NODE_PATH leads, and where `import` finds it, which knows no path but
+/// that of folders above.
+const NODE_SDK: [&str; 2] = ["/var/runtime/node_modules", "/var/node_modules"];
 /// Where extensions are, inside.
 const EXTENSIONS: &str = "/opt/extensions";
 /// Where the interpreters are, inside.
@@ -119,12 +122,7 @@ pub(crate) fn order(
         } => {
             place(&mut order, interpreter, start);
             if let Some(source) = sdk {
-                order.binds.push(Bind {
-                    source: source.clone(),
-                    target: PathBuf::from(SDK),
-                });
-                // Read by the launcher, which puts it behind everything else.
-                variables.push(("_DAYFLY_SDK".to_owned(), SDK.to_owned()));
+                show_sdk(&mut order, source, interpreter.language, &mut variables);
             }
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
@@ -160,6 +158,28 @@ fn companions(
         cwd: PathBuf::from("/"),
     };
     extensions.iter().map(companion).collect()
+}
+
+/// Shows what the vendor's runtime brings.
+fn show_sdk(
+    order: &mut Order,
+    source: &Path,
+    language: Language,
+    variables: &mut Vec<(String, String)>,
+) {
+    let targets = match language {
+        Language::Python(_) => {
+            // Read by the launcher, which puts it behind everything else.
+            variables.push(("_DAYFLY_SDK".to_owned(), SDK.to_owned()));
+            &[SDK][..]
+        }
+        Language::Node(_) => &NODE_SDK,
+    };
+    let bind = |target: &&str| Bind {
+        source: source.to_owned(),
+        target: PathBuf::from(target),
+    };
+    order.binds.extend(targets.iter().map(bind));
 }
 
 /// Has the program started by another, where one is named.

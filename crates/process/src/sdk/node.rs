@@ -1,0 +1,248 @@
+//! The packages of the AWS SDK for JavaScript that Node's runtimes bring: those that a package
+//! names and does not bring, each set of them fetched once with the host's npm.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use engine::port::Warning;
+use model::FunctionConfig;
+use sha2::{Digest as _, Sha256};
+
+use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, run};
+
+/// Scopes whose packages Node's runtimes bring.
+const SCOPES: [&str; 2] = ["@aws-sdk/", "@smithy/"];
+/// What they brought before, and no longer do.
+const OLD: &str = "aws-sdk";
+/// Packages that are fetched for one function (ours; there are some four hundred).
+const PACKAGES_MAX: usize = 100;
+
+/// What a package names of the SDK and does not bring.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lack {
+    packages: BTreeSet<String>,
+    old: bool,
+}
+
+impl Sdk {
+    /// The packages that were fetched for a function.
+    pub(crate) fn ready_node(&self, config: &FunctionConfig) -> Option<PathBuf> {
+        let set = std::fs::canonicalize(self.link_of(config)).ok()?;
+        Some(set.join("node_modules")).filter(|modules| modules.is_dir())
+    }
+
+    /// Where it is noted which packages a function has; its code and layers decide.
+    fn link_of(&self, config: &FunctionConfig) -> PathBuf {
+        let mut hash = Sha256::new();
+        for code in [&config.code].into_iter().chain(&config.layers) {
+            hash.update(code.digest.as_str());
+        }
+        let name = model::id::hex(&hash.finalize());
+        self.cache.join("of").join(name)
+    }
+
+    pub(super) async fn look_node(
+        &self,
+        config: &FunctionConfig,
+        code: &Path,
+        layers: &[PathBuf],
+    ) -> Vec<Warning> {
+        if self.ready_node(config).is_some() {
+            return Vec::new();
+        }
+        let (code, layers) = (code.to_owned(), layers.to_vec());
+        let lacks = tokio::task::spawn_blocking(move || lacks(&code, &layers));
+        let lack = lacks.await.unwrap_or_default();
+        let mut warnings = Vec::new();
+        if lack.old {
+            warnings.push(format!(
+                "{OLD} (version 2) is named in the package, which does not bring it; Lambda's \
+                 runtimes from nodejs18.x on do not either: put it into the package, or use \
+                 @aws-sdk/client-*"
+            ));
+        }
+        if !lack.packages.is_empty()
+            && let Err(why) = self.fetch_node(config, &lack.packages).await
+        {
+            let packages: Vec<_> = lack.packages.iter().map(String::as_str).collect();
+            warnings.push(format!(
+                "{} is named in the package, and Lambda's runtime brings it, but it could not be \
+                 fetched, so that loading it fails here: {why}; deploy again with a connection to \
+                 the package registry, or put it into the package",
+                packages.join(", ")
+            ));
+        }
+        warnings
+    }
+
+    async fn fetch_node(
+        &self,
+        config: &FunctionConfig,
+        packages: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let _fetching = self.fetching.lock().await;
+        let mut hash = Sha256::new();
+        for package in packages {
+            hash.update(package);
+            hash.update([0]);
+        }
+        let name = format!("node-{}", model::id::hex(&hash.finalize()));
+        let set = self.cache.join(&name);
+        if !set.is_dir() {
+            let listed: Vec<_> = packages.iter().map(String::as_str).collect();
+            (self.progress)(&format!(
+                "fetching {}, which Lambda's runtime brings, once",
+                listed.join(" ")
+            ));
+            self.staged(&set, |stage| self.npm(stage, packages)).await?;
+        }
+        let link = self.link_of(config);
+        let fail = |error: std::io::Error| format!("{}: {error}", link.display());
+        if let Some(parent) = link.parent() {
+            tokio::fs::create_dir_all(parent).await.map_err(fail)?;
+        }
+        let _ = tokio::fs::remove_file(&link).await;
+        let target = Path::new("..").join(name);
+        tokio::fs::symlink(target, &link).await.map_err(fail)
+    }
+
+    async fn npm(&self, stage: PathBuf, packages: &BTreeSet<String>) -> Result<(), String> {
+        let mut places = self
+            .surroundings
+            .path
+            .iter()
+            .map(|folder| folder.join("npm"));
+        let npm = places.find(|npm| npm.is_file());
+        let npm = npm.ok_or("npm, which would fetch it, is not on this host")?;
+        let mut command = tokio::process::Command::new(&npm);
+        command.arg("install").arg("--prefix").arg(&stage);
+        command.args([
+            "--no-save",
+            "--no-package-lock",
+            "--no-audit",
+            "--no-fund",
+            "--omit=dev",
+            "--ignore-scripts",
+            "--loglevel=error",
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+            "--fetch-retry-maxtimeout=1000",
+        ]);
+        command.args(packages);
+        run(command, &self.surroundings, &stage, &*self.clock)
+            .await
+            .map_err(|why| format!("npm: {why}"))
+    }
+}
+
+/// What a package names of the SDK and neither it nor a layer brings. Blocks.
+fn lacks(code: &Path, layers: &[PathBuf]) -> Lack {
+    let mut named = Lack::default();
+    let mut left = vec![code.to_owned()];
+    let mut looked = 0;
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            looked += 1;
+            if looked > FILES_MAX {
+                left.clear();
+                break;
+            }
+            let path = entry.path();
+            match entry.metadata() {
+                // What is installed there brings what it needs.
+                Ok(seen) if seen.is_dir() && entry.file_name() != "node_modules" => left.push(path),
+                Ok(seen) if seen.is_file() && seen.len() <= FILE_BYTES_MAX && is_source(&path) => {
+                    let text = std::fs::read(&path).unwrap_or_default();
+                    collect(&String::from_utf8_lossy(&text), &mut named);
+                }
+                _ => {}
+            }
+        }
+    }
+    let is_brought = |name: &str| {
+        let own = [code.join("node_modules").join(name)].into_iter();
+        let versions = [18, 20, 22, 24].map(|major| format!("nodejs/node{major}/node_modules"));
+        let places = ["nodejs/node_modules".to_owned()]
+            .into_iter()
+            .chain(versions);
+        let places: Vec<_> = places.collect();
+        let of_layers = layers
+            .iter()
+            .flat_map(|layer| places.iter().map(|place| layer.join(place).join(name)));
+        own.chain(of_layers).any(|place| place.exists())
+    };
+    let packages = named.packages.into_iter();
+    Lack {
+        packages: packages
+            .filter(|name| !is_brought(name))
+            .take(PACKAGES_MAX)
+            .collect(),
+        old: named.old && !is_brought(OLD),
+    }
+}
+
+fn is_source(path: &Path) -> bool {
+    let end = path.extension().and_then(|end| end.to_str());
+    matches!(end, Some("js" | "mjs" | "cjs"))
+}
+
+/// The packages whose names a text has in quotes, as it has to in order to load them.
+fn collect(text: &str, named: &mut Lack) {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    for (at, quote) in text.match_indices(['"', '\'', '`']) {
+        let rest = text.get(at + quote.len()..).unwrap_or_default();
+        for scope in SCOPES {
+            let Some(inner) = rest.strip_prefix(scope) else {
+                continue;
+            };
+            let end = inner.find(|c| !plain(c)).unwrap_or(inner.len());
+            let (name, after) = inner.split_at(end);
+            let ends = after.starts_with(quote) || after.starts_with('/');
+            if ends && name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                named.packages.insert(format!("{scope}{name}"));
+            }
+        }
+        let old = rest.strip_prefix(OLD);
+        named.old |=
+            old.is_some_and(|after| after.starts_with(quote) || after.starts_with("/clients/"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_found_by_their_names_in_quotes() {
+        let check = |text: &str, packages: &[&str], old: bool| {
+            let mut named = Lack::default();
+            collect(text, &mut named);
+            let found: Vec<_> = named.packages.iter().map(String::as_str).collect();
+            assert_eq!((found.as_slice(), named.old), (packages, old), "{text}");
+        };
+        check(
+            "import {S3} from '@aws-sdk/client-s3'",
+            &["@aws-sdk/client-s3"],
+            false,
+        );
+        check(
+            "require(\"@smithy/types/dist/x\")",
+            &["@smithy/types"],
+            false,
+        );
+        check("import(`@aws-sdk/client-${name}`)", &[], false);
+        check("require('@aws-sdk/' + name)", &[], false);
+        check("// @aws-sdk/client-s3 is used here", &[], false);
+        check("require('@aws-sdk/--prefix')", &[], false);
+        check("const AWS = require('aws-sdk');", &[], true);
+        check("require('aws-sdk/clients/s3')", &[], true);
+        check("require('aws-sdk-mock')", &[], false);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn noise_never_breaks_the_reader(text in "['\"`@a-z/é-]{0,80}") {
+            collect(&text, &mut Lack::default());
+        }
+    }
+}
