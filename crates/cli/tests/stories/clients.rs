@@ -141,7 +141,7 @@ assert refused(unchecked.get_function, FunctionName='a b').startswith("Validatio
 assert refused(client.get_alias, FunctionName='hello', Name='live') == \
     'ResourceNotFoundException: Cannot find alias arn: arn:aws:lambda:us-east-1:000000000000:function:hello:live'
 assert refused(boto3.client('logs').describe_log_groups).startswith('UnknownOperationException: the operation DescribeLogGroups')
-assert refused(boto3.client('sts').get_session_token).startswith('NotImplemented: the operation GetSessionToken')
+assert refused(boto3.client('sts').get_access_key_info, AccessKeyId='A' * 20).startswith('NotImplemented: the operation GetAccessKeyInfo')
 "#,
     );
 }
