@@ -116,7 +116,11 @@ impl Api {
         let deployment = self.deployment(wanted).await?;
         let who = Principal::Account(self.settings.account.clone());
         let deployed = self.engine.deploy(&who, &target.function, deployment);
-        let deployed = deployed.await?;
+        let mut deployed = deployed.await?;
+        // It is deployed whatever a trial finds, or fails of.
+        if let Ok(Some(flaw)) = self.engine.trial(&who, &target.function).await {
+            deployed.warnings.push(format!("it cannot start: {flaw}"));
+        }
         Ok(wire::Deployed {
             function: self.function(&target).await?,
             changed: deployed.changed,

@@ -28,6 +28,7 @@ mod stats;
 mod stop;
 pub mod stream;
 mod sweep;
+mod trial;
 mod turns;
 mod url;
 pub mod verb;
@@ -99,6 +100,7 @@ struct Shared {
     instances: Arc<instances::Instances>,
     in_flight: stop::InFlightCount,
     counters: stats::Counters,
+    trials: tokio::sync::Semaphore,
     meter: Arc<meter::Meter>,
     meter_log: LogWriter,
     events: event::Events,
@@ -135,6 +137,7 @@ impl Engine {
             instances: instances::Instances::new(&config, Arc::clone(&clock)),
             in_flight: stop::InFlightCount::default(),
             counters: stats::Counters::default(),
+            trials: tokio::sync::Semaphore::new(trial::TRIALS_MAX),
             meter: Arc::default(),
             meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
             forget: Notify::new(),

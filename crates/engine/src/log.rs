@@ -32,6 +32,14 @@ impl LogSink for FunctionLog {
     }
 }
 
+/// Keeps nothing.
+#[derive(Debug)]
+pub(crate) struct Unkept;
+
+impl LogSink for Unkept {
+    fn write(&self, _: LogEvent) {}
+}
+
 /// The text, cut where it is longer than events of a log may be.
 fn cut(mut text: String) -> String {
     if text.len() > limit::LOG_EVENT_BYTES_MAX {

@@ -53,8 +53,8 @@ pub struct StartOrder {
     pub version: VersionId,
     /// Its settings.
     pub config: Arc<FunctionConfig>,
-    /// What it calls other services with, as who it is.
-    pub credentials: Credentials,
+    /// What it calls other services with, as who it is. None for a trial.
+    pub credentials: Option<Credentials>,
     /// Folder of the unpacked code; immutable.
     pub code: PathBuf,
     /// Folders of the unpacked layers, in order; immutable.
@@ -65,6 +65,14 @@ pub struct StartOrder {
     pub in_invocation: bool,
     /// Where its log goes.
     pub log: Arc<dyn LogSink>,
+}
+
+impl StartOrder {
+    /// Whether it is only to be seen how the function initialises: a trial has no credentials, no
+    /// network, not even the platform's endpoint, and no extensions, and it never serves.
+    pub fn is_trial(&self) -> bool {
+        self.credentials.is_none()
+    }
 }
 
 /// A start that reached an end of its own.
@@ -98,6 +106,12 @@ pub enum Started {
 pub trait FailedInit: Send + Sync + fmt::Debug {
     /// The outcome, and log lines of the invocation, for this invocation.
     fn outcome(&self, call: &Call) -> Execution;
+
+    /// What is wrong with the code itself, such as a handler that is not there. None where it may
+    /// be that the function only missed what its surroundings did not have.
+    fn flaw(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A start that failed through no fault of the function.

@@ -135,7 +135,7 @@ impl Start {
                 limit::INIT_TIMEOUT
             },
             in_invocation: false,
-            credentials: self.credentials(),
+            credentials: Some(self.credentials()),
             config,
             code: folders.code,
             layers: folders.layers,
@@ -182,7 +182,7 @@ impl Drop for Start {
 
 impl Shared {
     /// Where a revision's code is; looked for once.
-    async fn folders(&self, revision: &Arc<Revision>) -> Result<Folders, StartError> {
+    pub(crate) async fn folders(&self, revision: &Arc<Revision>) -> Result<Folders, StartError> {
         if let Some(folders) = revision.folders.read().clone() {
             return Ok(folders);
         }

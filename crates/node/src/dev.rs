@@ -6,6 +6,7 @@ mod deploying;
 mod logs;
 mod owned;
 mod session;
+mod trials;
 mod watch;
 
 use std::path::PathBuf;

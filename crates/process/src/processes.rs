@@ -213,6 +213,13 @@ impl Processes {
     async fn begin(&self, start: StartOrder) -> Result<Started, StartError> {
         let clock = &self.config.clock;
         let claimed = clock.monotonic();
+        let lite = self.config.spawner.host().isolation == Isolation::Lite;
+        if lite && start.is_trial() {
+            return Err(StartError {
+                fault: StartFault::Function,
+                reason: "no network can be kept from a function without a sandbox".to_owned(),
+            });
+        }
         let (program, debugger) = match Language::of(start.config.runtime) {
             Some(wanted) => self.with_launcher(wanted, &start).await?,
             // A few looks at folders that the platform made: less than another thread would cost.
@@ -224,7 +231,11 @@ impl Processes {
                 }
             },
         };
-        let extensions = extensions::find(&start.layers);
+        let extensions = if start.is_trial() {
+            Vec::new()
+        } else {
+            extensions::find(&start.layers)
+        };
         if extensions.len() > EXTENSIONS_MAX {
             let kind = Failure::Extension(Broken {
                 fatal: Fatal::Launch,
@@ -234,7 +245,6 @@ impl Processes {
         }
         let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);
         let mut environment = environment::variables(&start, &endpoint, &**clock);
-        let lite = self.config.spawner.host().isolation == Isolation::Lite;
         if lite {
             environment.without_jail(start.config.runtime);
         }
@@ -336,8 +346,11 @@ impl Processes {
             doors,
             ..
         } = jail;
-        self.open_outside(&start, (doors.egress, doors.dns, doors.dns_tcp), &mut tasks);
-        if let Some(endpoint) = doors.endpoint {
+        // A trial's listeners are closed here, so that whatever it connects to refuses at once.
+        if !start.is_trial() {
+            self.open_outside(&start, (doors.egress, doors.dns, doors.dns_tcp), &mut tasks);
+        }
+        if let Some(endpoint) = doors.endpoint.filter(|_| !start.is_trial()) {
             tasks.spawn(serve_endpoint(
                 endpoint,
                 identity,

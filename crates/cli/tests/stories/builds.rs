@@ -125,3 +125,46 @@ fn a_function_that_goes_takes_its_build_with_it() {
     gone(marker);
     assert_eq!(answer(&node, "quick"), r#""quick one""#);
 }
+
+#[test]
+fn code_that_cannot_start_is_told_of_at_the_deployment() {
+    const GOOD: &str = "def handler(event, context): return 1\n";
+    let broken = format!("import nowhere\n{GOOD}");
+    let template = r#"
+Resources:
+  lost:
+    Type: AWS::Serverless::Function
+    Properties: { CodeUri: lost, Handler: app.handel, Runtime: python3.12 }
+  good:
+    Type: AWS::Serverless::Function
+    Properties: { CodeUri: good, Handler: app.handler, Runtime: python3.12 }
+"#;
+    let project = Project::new(&[
+        ("template.yaml", template),
+        ("lost/app.py", GOOD),
+        ("good/app.py", GOOD),
+    ]);
+    let node = TestNode::start(project.path(), true);
+    let warned = |from| {
+        node.wait_from(from, |event| match event {
+            Event::Warning { function, text } => {
+                let of = function.as_deref()?;
+                let flaw = text.strip_prefix("it cannot start: ")?;
+                Some(format!("{of}: {flaw}"))
+            }
+            _ => None,
+        })
+    };
+    let text = warned(0);
+    assert!(
+        text.starts_with("lost: Runtime.HandlerNotFound: "),
+        "{text}"
+    );
+    let from = node.events().len();
+    project.write("good/app.py", &broken);
+    let text = warned(from);
+    assert!(
+        text.starts_with("good: Runtime.ImportModuleError: "),
+        "{text}"
+    );
+}

@@ -434,6 +434,14 @@ assert json.loads(answer['Payload'].read())['event'] == {'n': 2}
         (&true.into(), &false.into())
     );
     assert_eq!(server.run(&["invoke", "echo"]).trim(), r#""new""#);
+    let broken = "import nowhere\ndef handler(event, context): return 'new'\n";
+    project.write("echo/app.py", broken);
+    let warned = stderr(&server.command(&["deploy", folder], &server.key, &server.secret));
+    let flaw = "it cannot start: Runtime.ImportModuleError";
+    assert!(warned.contains(flaw), "{warned}");
+    project.write("echo/app.py", "def handler(event, context): return 'new'\n");
+    let warned = stderr(&server.command(&["deploy", folder], &server.key, &server.secret));
+    assert!(!warned.contains(flaw), "{warned}");
     server.run(&["rm", "who"]);
     assert!(!server.run(&["ls"]).contains("who"));
 

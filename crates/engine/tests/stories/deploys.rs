@@ -9,6 +9,7 @@ use engine::{Engine, Error};
 use model::{AliasName, Fault, VersionId};
 
 use crate::clock::settle;
+use crate::fake::StartAs;
 use crate::world::{World, function, owner, reference};
 
 fn live() -> AliasName {
@@ -431,4 +432,37 @@ fn a_removed_function_is_gone_with_its_instances_and_versions() {
             .list(&function("hello").account, None)
             .is_empty()
     );
+}
+
+#[test]
+fn a_trial_start_leaves_nothing_and_takes_nothing_from_others() {
+    let world = World::with(1, |config| config.memory_mb_max = 128);
+    world.run(async {
+        world.function("hello").await;
+        let hello = function("hello");
+        let flaw = world.engine().trial(&owner(), &hello).await.unwrap();
+        assert_eq!(flaw, None);
+        let order = world.runtime.orders().pop().unwrap();
+        assert!(order.is_trial());
+        assert_eq!(world.runtime.alive().len(), 0);
+        assert_eq!(world.states("hello"), "", "no instance of the function");
+
+        world.runtime.starts_end(StartAs::Failed);
+        let flaw = world.engine().trial(&owner(), &hello).await.unwrap();
+        assert_eq!(flaw.as_deref(), Some("it is flawed"));
+        world.runtime.starts_end(StartAs::TimedOut);
+        let flaw = world.engine().trial(&owner(), &hello).await.unwrap();
+        assert_eq!(flaw, None, "it may wait for what a trial does not have");
+
+        // All the memory there is is taken: nobody is asked to make room for a trial.
+        world.runtime.starts_end(StartAs::Ready);
+        world.begin("hello", "hold").await;
+        let before = world.runtime.orders().len();
+        let flaw = world.engine().trial(&owner(), &hello).await.unwrap();
+        assert_eq!(flaw, None);
+        assert_eq!(world.runtime.orders().len(), before);
+        world.release_all().await;
+        let missing = world.engine().trial(&owner(), &function("nobody")).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+    });
 }

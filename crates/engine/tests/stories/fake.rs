@@ -207,6 +207,10 @@ impl FailedInit for FakeFailure {
     fn outcome(&self, _: &Call) -> Execution {
         execution(self.0, "init failed")
     }
+
+    fn flaw(&self) -> Option<String> {
+        Some("it is flawed".to_owned())
+    }
 }
 
 #[derive(Debug)]

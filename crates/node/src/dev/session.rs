@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::deploy::{self, Failed, Place};
 use super::deploying::{Deploying, Ended};
 use super::owned::Owned;
+use super::trials::Trials;
 use super::watch::{Burst, Changed, Watch};
 use super::{Event, Options, Watching, logs};
 use crate::config::Config;
@@ -102,6 +103,7 @@ impl Session {
             broken: HashSet::new(),
             warned: HashSet::new(),
             owned,
+            trials: Trials::default(),
         };
         let stopped = Arc::clone(&stop);
         let work = tokio::spawn(async move {
@@ -112,6 +114,7 @@ impl Session {
                 () = stopped.notified() => {}
             }
             dev.deploying.end().await;
+            dev.trials.end();
             std::mem::take(&mut dev.deployed)
         });
         let session = Self {
@@ -199,6 +202,7 @@ struct Dev {
     /// What the last read of the project warned of.
     warned: HashSet<String>,
     owned: Owned,
+    trials: Trials,
 }
 
 impl Drop for Dev {
@@ -455,7 +459,7 @@ impl Dev {
         }
     }
 
-    async fn show_deployed(&self, plan: &FunctionPlan, done: deploy::Done, began: Duration) {
+    async fn show_deployed(&mut self, plan: &FunctionPlan, done: deploy::Done, began: Duration) {
         let function = plan.name.to_string();
         for warning in done.deployed.warnings {
             self.warn(Some(function.clone()), warning).await;
@@ -471,6 +475,7 @@ impl Dev {
             again: done.again,
         })
         .await;
+        (self.trials).begin(&done.id, &self.node, &self.events, &self.clock);
     }
 
     /// Removes what earlier reads or sessions of this project deployed and it has no longer.

@@ -235,12 +235,12 @@ impl<'a> Case<'a> {
             layers: Vec::new(),
             init_timeout: Duration::from_secs(30),
             in_invocation: false,
-            credentials: engine::keys::Credentials {
+            credentials: Some(engine::keys::Credentials {
                 access_key: "ASIAAAAAAAAAAAAAAAAA".into(),
                 secret: engine::keys::Secret::new("secret"),
                 token: "token".into(),
                 expires_ms: u64::MAX,
-            },
+            }),
             log: Arc::clone(kept) as Arc<dyn LogSink>,
         }
     }

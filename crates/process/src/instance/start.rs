@@ -407,7 +407,33 @@ pub(crate) struct FailedLambda {
     pub(crate) log: Arc<dyn LogSink>,
 }
 
+/// Types of errors that only the code is to blame for.
+const FLAWS: [&str; 6] = [
+    "Runtime.HandlerNotFound",
+    "Runtime.MalformedHandlerName",
+    "Runtime.ImportModuleError",
+    "Runtime.UserCodeSyntaxError",
+    "Runtime.CallbackHandlerDeprecated",
+    "Runtime.BuiltInModuleConflict",
+];
+
 impl FailedInit for FailedLambda {
+    fn flaw(&self) -> Option<String> {
+        match &self.kind {
+            Failure::Reported(payload, _) => {
+                let error_type = self.kind.error_type();
+                if !FLAWS.contains(&error_type.as_str()) {
+                    return None;
+                }
+                let error: serde_json::Value = serde_json::from_slice(payload).ok()?;
+                let message = error.get("errorMessage")?.as_str()?;
+                Some(format!("{error_type}: {message}"))
+            }
+            Failure::NoEntrypoint(reason) => Some(format!("Runtime.InvalidEntrypoint: {reason}")),
+            _ => None,
+        }
+    }
+
     fn outcome(&self, call: &Call) -> Execution {
         let mut call = call.clone();
         // The invocation ran out of its own time while it waited: that is what is reported, and

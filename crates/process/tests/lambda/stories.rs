@@ -44,6 +44,7 @@ const STORIES: &[(&str, Story)] = stories![
 /// What takes namespaces.
 const IN_JAILS: &[(&str, Story)] = stories![
     connections_to_the_outside_are_carried,
+    a_trial_has_nothing_to_call_with,
     a_home_with_interpreters_in_it_is_not_seen,
     node_sees_its_machine,
     the_network_cannot_be_changed,
@@ -302,6 +303,52 @@ async fn an_instance_is_frozen_and_thawed(world: World) {
     instance.freeze().await;
     instance.stop().await;
     instance.gone().await;
+}
+
+/// It initialises without credentials, network and extensions, and what its code lacks is named.
+async fn a_trial_has_nothing_to_call_with(world: World) {
+    let flaw = async |code: &str| {
+        let mut function = world.function("python3.11", "app.handler", &[("app.py", code)]);
+        function.config.network = model::Network::Outside;
+        match function.trial().await.unwrap() {
+            Started::Ready { instance, .. } => {
+                instance.stop().await;
+                Ok(())
+            }
+            Started::Failed { failed, .. } | Started::TimedOut { failed } => Err(failed.flaw()),
+        }
+    };
+    let alone = r#"
+import os, socket
+assert not [name for name in os.environ if name.startswith(('AWS_SECRET', 'AWS_ACCESS', 'AWS_SESSION'))]
+for address in [('127.0.0.1', 4566), ('192.0.2.1', 80), ('192.0.0.8', 80)]:
+    try:
+        socket.create_connection(address, 5)
+        raise SystemExit(f'reached {address}')
+    except OSError as error:
+        assert not isinstance(error, TimeoutError), error
+def handler(event, context): pass
+"#;
+    assert_eq!(flaw(alone).await, Ok(()));
+    let missing = flaw("def handel(event, context): pass").await;
+    let missing = missing.unwrap_err().unwrap();
+    assert!(
+        missing.starts_with("Runtime.HandlerNotFound: "),
+        "{missing}"
+    );
+    let module = flaw("import nowhere").await.unwrap_err().unwrap();
+    assert!(
+        module.starts_with("Runtime.ImportModuleError: "),
+        "{module}"
+    );
+    let syntax = flaw("def handler(:").await.unwrap_err().unwrap();
+    assert!(
+        syntax.starts_with("Runtime.UserCodeSyntaxError: "),
+        "{syntax}"
+    );
+    // What it missed may only be what a trial does not have.
+    assert_eq!(flaw("raise OSError('no network')").await, Err(None));
+    assert_eq!(flaw("raise SystemExit(1)").await, Err(None));
 }
 
 async fn layers_are_seen(world: World) {

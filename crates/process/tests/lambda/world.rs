@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::port::{Call, Instance, LogEvent, LogSink, Runtime as _, StartOrder, Started, Waited};
+use engine::port::{
+    Call, Instance, LogEvent, LogSink, Runtime as _, StartError, StartOrder, Started, Waited,
+};
 use model::{Execution, FunctionConfig, InvocationId, LogFormat, LogLevel, Runtime, VersionId};
 use process::interpreter::Surroundings;
 use process::spawner::{Lite, Spawner};
@@ -166,7 +168,20 @@ pub(crate) struct Function {
 
 impl Function {
     pub(crate) async fn start(&self) -> Started {
+        self.world.processes.start(self.order()).await.unwrap()
+    }
+
+    /// A start without credentials and network.
+    pub(crate) async fn trial(&self) -> Result<Started, StartError> {
         let order = StartOrder {
+            credentials: None,
+            ..self.order()
+        };
+        self.world.processes.start(order).await
+    }
+
+    fn order(&self) -> StartOrder {
+        StartOrder {
             instance: model::InstanceId::from_random(self.world.clock.random_id()),
             function: function_id(),
             version: VersionId::Latest,
@@ -175,15 +190,14 @@ impl Function {
             layers: self.layers.clone(),
             init_timeout: self.init_timeout,
             in_invocation: false,
-            credentials: engine::keys::Credentials {
+            credentials: Some(engine::keys::Credentials {
                 access_key: "ASIAAAAAAAAAAAAAAAAA".into(),
                 secret: engine::keys::Secret::new("secret"),
                 token: "token".into(),
                 expires_ms: u64::MAX,
-            },
+            }),
             log: Arc::clone(&self.log) as Arc<dyn LogSink>,
-        };
-        self.world.processes.start(order).await.unwrap()
+        }
     }
 
     pub(crate) async fn instance(&self) -> Arc<dyn Instance> {

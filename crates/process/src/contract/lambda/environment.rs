@@ -107,7 +107,8 @@ pub(crate) fn variables(order: &StartOrder, endpoint: &str, clock: &dyn Clock) -
         reserve("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned());
         reserve("AWS_LAMBDA_LOG_LEVEL", config.log_level.as_str().to_owned());
     }
-    let mut own = credentials(&order.credentials);
+    let given = order.credentials.as_ref();
+    let mut own = given.map(credentials).unwrap_or_default();
     let stream = log_stream(clock.now_ms(), order.version, order.instance.as_str());
     own.push(("AWS_LAMBDA_LOG_STREAM_NAME".to_owned(), stream));
     Environment { fixed, own }

@@ -95,7 +95,7 @@ pub(crate) fn order(
         files: Vec::new(),
         companions: companions(start, environment, extensions),
         limits: limits(config, rules),
-        outside_network: config.network == Network::Outside && rules.outside,
+        outside_network: config.network == Network::Outside && rules.outside && !start.is_trial(),
         control: matches!(program, Program::Launcher { .. }),
         dialers: if extensions.is_empty() {
             0
