@@ -1,8 +1,10 @@
 //! The Lambda API as boto3 sees it, one script for each part of the contract.
 
-use crate::clients::boto3;
+use std::process::Command;
+
+use crate::clients::{boto3, tool};
 use crate::project::Project;
-use crate::test_node::TestNode;
+use crate::test_node::{TestNode, cache};
 
 const COMMON: &str = include_str!("contract/common.py");
 
@@ -36,4 +38,25 @@ fn bad_input_is_refused_in_the_services_words() {
 #[test]
 fn functions_and_aliases_have_urls() {
     check(include_str!("contract/urls.py"));
+}
+
+/// The script kills its daemons in the middle of calls, so it starts them itself.
+#[test]
+fn a_daemon_that_is_killed_in_a_call_did_all_of_it_or_nothing() {
+    let project = Project::new(&[("seed/app.py", "def handler(event, context): pass")]);
+    let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
+        .args(["-c", include_str!("contract/killed.py")])
+        .env("DAYFLY_PROGRAM", env!("CARGO_BIN_EXE_dayfly"))
+        .env("DAYFLY_FOLDER", project.path())
+        .env("DAYFLY_CACHE", cache())
+        .env("AWS_ACCESS_KEY_ID", "000000000000")
+        .env("AWS_SECRET_ACCESS_KEY", "any")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .output()
+        .expect("Python runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

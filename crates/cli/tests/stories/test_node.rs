@@ -184,6 +184,6 @@ impl Drop for TestNode {
 }
 
 /// Builds are shared between stories and runs: below the build folder, not in the user's own cache.
-fn cache() -> std::path::PathBuf {
+pub(crate) fn cache() -> std::path::PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
