@@ -12,7 +12,8 @@ pub const HELP: &str = "\
 Usage: cargo xtask bench [--quick] [--only NAME]... [--json FILE] [--profile NAME]
 
   --quick         Fewer and shorter runs: shows that it works, and roughly what to expect
-  --only NAME     Measure only this: floors, ready, cold, warm, burst, memory, reload;
+  --only NAME     Measure only this: floors, ready, cold, warm, api, extensions,
+                  stream, many, burst, memory, reload;
                   may be given several times
   --json FILE     Also write the result here [default: target/bench/<time>.json]
   --profile NAME  Cargo profile to build and measure [default: release]

@@ -2,10 +2,13 @@
 //! answers with a length or in chunks.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::stopwatch::Stopwatch;
 
 /// A kept-alive connection.
 #[derive(Debug)]
@@ -64,6 +67,33 @@ impl Connection {
         }
     }
 
+    /// Sends a request and answers how long the first byte of its body took.
+    pub(crate) async fn ask_first(&mut self, request: &[u8]) -> Result<Duration> {
+        let watch = Stopwatch::start();
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        let first = loop {
+            self.fill().await?;
+            let Some(head) = find(&self.buffer, b"\r\n\r\n").map(|at| at + 4) else {
+                continue;
+            };
+            let (status, length) = parse_head(&self.buffer[..head])?;
+            if status != 200 {
+                bail!("status {status}");
+            }
+            let body = &self.buffer[head..];
+            let begun = match length {
+                Length::Known(_) => !body.is_empty(),
+                // Behind the line that tells the size of the first chunk.
+                Length::Chunked => find(body, b"\r\n").is_some_and(|at| body.len() > at + 2),
+            };
+            if begun {
+                break watch.elapsed();
+            }
+        };
+        Ok(first)
+    }
+
     async fn fill(&mut self) -> Result<()> {
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             bail!("the connection was closed in the middle of an answer");
@@ -78,6 +108,18 @@ impl Connection {
 /// The bytes of a request without a body.
 pub(crate) fn request(method: &str, host: &str, path: &str) -> Vec<u8> {
     format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
+}
+
+/// The bytes of a call of the Lambda API, which in `dev` any signature does for.
+pub(crate) fn call(method: &str, host: &str, path: &str, body: &str) -> Vec<u8> {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\
+         authorization: AWS4-HMAC-SHA256 \
+         Credential=000000000000/20260101/us-east-1/lambda/aws4_request, \
+         SignedHeaders=host, Signature=0\r\n\r\n{body}",
+        length = body.len()
+    )
+    .into_bytes()
 }
 
 enum Length {

@@ -31,15 +31,34 @@ impl Target {
         }
     }
 
+    /// A place that is sent this request.
+    pub(crate) fn with(address: SocketAddr, request: Vec<u8>) -> Self {
+        Self {
+            address,
+            request: request.into(),
+        }
+    }
+
+    /// How long the first byte of an answer's body takes over a connection of its own.
+    pub(crate) async fn first_byte(&self) -> Result<Duration> {
+        let mut connection = Connection::open(self.address).await?;
+        connection.ask_first(&self.request).await
+    }
+
     /// One request over a connection of its own, and how long connecting and all took.
     pub(crate) async fn ask_once(&self) -> Result<(Duration, Vec<u8>)> {
+        self.ask(200).await
+    }
+
+    /// The same where another status tells of success.
+    pub(crate) async fn ask(&self, wanted: u16) -> Result<(Duration, Vec<u8>)> {
         let watch = Stopwatch::start();
         let answer = Connection::open(self.address)
             .await?
             .ask(&self.request)
             .await?;
         let took = watch.elapsed();
-        if answer.status != 200 {
+        if answer.status != wanted {
             bail!(
                 "status {}: {}",
                 answer.status,

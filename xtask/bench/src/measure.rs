@@ -1,11 +1,15 @@
 //! The measurements, each a file below, and what they share.
 
+mod api;
 mod burst;
 mod cold;
+mod extensions;
 mod floors;
+mod many;
 mod memory;
 mod ready;
 mod reload;
+mod stream;
 mod warm;
 
 use std::time::Duration;
@@ -48,6 +52,26 @@ pub(crate) const MEASURES: &[Measure] = &[
         name: "warm",
         about: "a closed loop through the function URL, 1 and 32 kept-alive connections",
         run: warm::run,
+    },
+    Measure {
+        name: "api",
+        about: "the same through the Lambda Invoke API, beside the function URL",
+        run: api::run,
+    },
+    Measure {
+        name: "extensions",
+        about: "a native function with an external extension, beside one without",
+        run: extensions::run,
+    },
+    Measure {
+        name: "stream",
+        about: "the first byte of a streamed answer, beside a whole one that is buffered",
+        run: stream::run,
+    },
+    Measure {
+        name: "many",
+        about: "with 1,000 functions deployed, beside one",
+        run: many::run,
     },
     Measure {
         name: "burst",

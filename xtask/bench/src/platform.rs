@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::floor::{Language, runtime_api};
-use crate::http::{Connection, request};
+use crate::http::{Connection, call, request};
 use crate::load::Target;
 use crate::machine;
 use crate::scratch::Scratch;
@@ -29,6 +29,13 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events kept until they are looked at.
 const EVENTS_MAX: usize = 10_000;
+
+/// What a file of a project holds.
+#[derive(Debug)]
+pub(crate) enum Content<'a> {
+    Text(String),
+    Program(&'a Path),
+}
 
 /// A project with one function in each language, and where its state is kept.
 #[derive(Debug)]
@@ -59,6 +66,26 @@ impl Project {
         // The permission to execute comes with the copy.
         fs::copy(runtime_api::bootstrap()?, &bootstrap).context("copy the native function")?;
         Ok(project)
+    }
+
+    /// A project of these files, some of which may be programs that are copied.
+    pub(crate) fn of(scratch: &Scratch, name: &str, files: &[(&str, Content<'_>)]) -> Result<Self> {
+        let folder = scratch.path().join(name);
+        for (path, content) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&folder))?;
+            match content {
+                Content::Text(text) => fs::write(&path, text)?,
+                // The permission to execute comes with the copy.
+                Content::Program(program) => drop(fs::copy(program, &path)?),
+            }
+        }
+        Ok(Self {
+            data: scratch.path().join(format!("{name}-data")),
+            log: scratch.path().join(format!("{name}.log")),
+            folder,
+            rounds: Cell::default(),
+        })
     }
 
     /// Changes a setting of one function, which has it deployed again. Answers the new value.
@@ -190,9 +217,25 @@ impl Platform {
 
     /// A function's URL.
     pub(crate) fn target(&self, language: Language) -> Result<Target> {
-        let name = function(language);
+        self.url(&function(language))
+    }
+
+    /// The Invoke API for a function, with the event that its URL would give least of.
+    pub(crate) fn invoke_api(&self, language: Language) -> Target {
+        let path = format!("/2015-03-31/functions/{}/invocations", function(language));
+        self.lambda("POST", &path, "{}")
+    }
+
+    /// A call of the Lambda API.
+    pub(crate) fn lambda(&self, method: &str, path: &str, body: &str) -> Target {
+        let request = call(method, &self.control.to_string(), path, body);
+        Target::with(self.control, request)
+    }
+
+    /// The URL of a function by its name.
+    pub(crate) fn url(&self, name: &str) -> Result<Target> {
         self.urls
-            .get(&name)
+            .get(name)
             .cloned()
             .with_context(|| format!("{name} has no URL"))
     }

@@ -12,7 +12,7 @@ use crate::sample::median;
 
 /// Connections under load. An instance serves one request at a time, so there will be as many
 /// instances.
-const MANY: usize = 32;
+pub(super) const MANY: usize = 32;
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let (_project, platform) = bench.platform()?;
@@ -27,15 +27,15 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
 
 /// What one target did in all turns.
 #[derive(Debug, Default)]
-struct Turns {
-    p50_us: Vec<f64>,
+pub(super) struct Turns {
+    pub(super) p50_us: Vec<f64>,
     p99_us: Vec<f64>,
-    per_second: Vec<f64>,
-    requests: usize,
+    pub(super) per_second: Vec<f64>,
+    pub(super) requests: usize,
 }
 
 impl Turns {
-    fn add(&mut self, load: &Load) {
+    pub(super) fn add(&mut self, load: &Load) {
         self.p50_us.push(load.latency.p50_ms() * 1e3);
         self.p99_us.push(load.latency.quantile_ms(0.99) * 1e3);
         self.per_second.push(load.per_second());
@@ -96,7 +96,7 @@ fn one(bench: &Bench, platform: &Platform, hyper: &Server, language: Language) -
 
 /// Has as many instances started as there will be connections, so that no start falls into a
 /// measured span.
-fn warm_up(bench: &Bench, target: &Target) -> Result<()> {
+pub(super) fn warm_up(bench: &Bench, target: &Target) -> Result<()> {
     let hold = Target::path(target.address, "/?hold=1000");
     let load = bench.runtime.block_on(burst(&hold, MANY));
     match load.error {
@@ -109,7 +109,7 @@ fn warm_up(bench: &Bench, target: &Target) -> Result<()> {
 }
 
 /// An error in a warm loop is no figure but a fault.
-fn turn(bench: &Bench, target: &Target, connections: usize) -> Result<Load> {
+pub(super) fn turn(bench: &Bench, target: &Target, connections: usize) -> Result<Load> {
     let load = bench
         .runtime
         .block_on(closed_loop(target, connections, bench.span()))?;
