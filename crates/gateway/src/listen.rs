@@ -4,6 +4,7 @@
 mod bodies;
 mod pace;
 mod seats;
+mod unread;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::tls::Tls;
 use bodies::Bodies;
 use pace::{PacedBody, PacedStream};
 use seats::{Seat, Seats};
+use unread::Unread;
 
 /// What connections and requests may use.
 #[derive(Debug, Clone)]
@@ -367,18 +369,24 @@ where
     }
     request.extensions_mut().insert(peer);
     let (parts, body) = request.into_parts();
-    let body = if body.is_end_stream() {
-        http_body_util::Empty::new()
-            .map_err(|never| match never {})
-            .boxed()
-    } else {
+    if body.is_end_stream() {
+        let empty = http_body_util::Empty::new().map_err(|never| match never {});
+        return (shared.service)(Request::from_parts(parts, empty.boxed())).await;
+    }
+    let unread = Unread::default();
+    let body = {
         let Some(share) = shared.bodies.begin(body.size_hint().lower()) else {
             return busy("too many request bodies are on their way; try again");
         };
-        PacedBody::new(body, share, limits, shared.clock.clone()).boxed()
+        let body = PacedBody::new(body, share, limits, shared.clock.clone());
+        unread.lend(body).boxed()
     };
     let request = Request::from_parts(parts, body);
-    (shared.service)(request).await
+    let mut response = (shared.service)(request).await;
+    if !unread.read(&*shared.clock).await {
+        close_after(&mut response);
+    }
+    response
 }
 
 /// The longest method that is looked at, in bytes (ours; the longest that is registered with

@@ -332,3 +332,51 @@ async fn a_stopped_server_finishes_what_it_has_begun() {
     running.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// Answers without a look at the body.
+async fn hasty(_: Request<Body>) -> Response<Body> {
+    Response::new(crate::full("hasty".to_owned()))
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_read_costs_no_connection() {
+    let clock = Arc::new(SystemClock::new());
+    let (mut client, serving) = connected(Server::new(hasty, Limits::default(), clock));
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n";
+    client
+        .write_all(format!("{head}\r\n").as_bytes())
+        .await
+        .unwrap();
+    // The door has answered by now, if it can.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    client
+        .write_all(format!("hello{head}connection: close\r\n\r\nworld").as_bytes())
+        .await
+        .unwrap();
+    let mut answers = String::new();
+    client.read_to_string(&mut answers).await.unwrap();
+    drop(client);
+    serving.await.unwrap();
+    assert_eq!(answers.matches("hasty").count(), 2, "{answers}");
+    assert_eq!(
+        answers.matches("connection: close").count(),
+        1,
+        "only the last: {answers}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_with_too_much_unread_is_closed_with_a_word() {
+    let clock = Arc::new(SystemClock::new());
+    let (mut client, serving) = connected(Server::new(hasty, Limits::default(), clock));
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    drop(client);
+    serving.await.unwrap();
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("hasty"), "{answer}");
+}
