@@ -13,6 +13,11 @@ pub(crate) fn tool(variable: &str) -> String {
 
 /// Runs a Python script against the node; its assertions are the story's.
 pub(crate) fn boto3(node: &TestNode, script: &str) {
+    boto3_says(node, script);
+}
+
+/// The same for a script whose output matters.
+pub(crate) fn boto3_says(node: &TestNode, script: &str) -> String {
     let script = format!("import base64, boto3, json, botocore, botocore.config\n{script}");
     let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
         .args(["-c", &script])
@@ -29,6 +34,7 @@ pub(crate) fn boto3(node: &TestNode, script: &str) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 const APP: &str = "

@@ -13,6 +13,7 @@ mod ends;
 mod examples;
 mod http;
 mod life;
+mod parity;
 mod program;
 mod project;
 mod sandbox;

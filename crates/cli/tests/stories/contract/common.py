@@ -18,7 +18,10 @@ def archive(files, links=()):
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as packed:
         for name, text in files.items():
-            packed.writestr(name, text)
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o755 if name == 'bootstrap' else 0o644) << 16
+            packed.writestr(info, text)
         for name, target in links:
             info = zipfile.ZipInfo(name)
             info.create_system = 3
