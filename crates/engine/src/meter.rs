@@ -70,8 +70,10 @@ pub(crate) async fn run(meter: Arc<Meter>, writer: LogWriter, clock: Arc<dyn Clo
 fn line(record: &MeterRecord) -> Option<Line> {
     Some(Line {
         at_ms: record.at_ms,
+        stamp_ms: None,
         platform: true,
         invocation: Some(record.invocation.as_str().into()),
+        source: None,
         text: serde_json::to_string(record).ok()?,
     })
 }

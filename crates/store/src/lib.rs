@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
-pub use logs::{LogWriter, Logs};
+pub use logs::{LogReader, LogWriter, Logs};
 pub use memory::Memory;
 pub use sqlite::Sqlite;
 pub use transaction::{Expect, Op, Transaction};

@@ -6,7 +6,9 @@ mod record;
 mod segment;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,14 +26,38 @@ const FOLLOWER_LINES_MAX: usize = 4096;
 /// One line of a log; its text may itself hold line ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// When, in milliseconds since the Unix epoch.
+    /// When it came, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// When it was written, where its writer says so, in the same unit.
+    pub stamp_ms: Option<u64>,
     /// Whether the platform wrote it, and not the function.
     pub platform: bool,
     /// The invocation it belongs to, where there is one; at most 255 bytes.
     pub invocation: Option<Arc<str>>,
-    /// Text without its last line end. What is longer than 256 KiB is cut.
+    /// What of several that write to the stream it comes from, where that is told; at most 255
+    /// bytes.
+    pub source: Option<Arc<str>>,
+    /// Text without its last line end. What is longer than 1 MiB is cut.
     pub text: String,
+}
+
+/// A line that was kept, as a scan passes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// Where it stands in its stream; grows from line to line.
+    pub position: u64,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// When it was written, where its writer said so, in the same unit.
+    pub stamp_ms: Option<u64>,
+    /// Whether the platform wrote it.
+    pub platform: bool,
+    /// The invocation it belongs to, where there is one.
+    pub invocation: Option<Cow<'a, str>>,
+    /// What it comes from, where that is told.
+    pub source: Option<Cow<'a, str>>,
+    /// Its text.
+    pub text: Cow<'a, str>,
 }
 
 /// A line that was kept.
@@ -84,6 +110,62 @@ impl LogWriter {
     /// counted, and a later record of the stream states the count.
     pub fn append(&self, lines: Vec<Line>) {
         self.queue.append(&self.stream, lines);
+    }
+
+    /// Has all of the lines written, or none where there is no room for them. When this resolves
+    /// to `Ok` they are in their file, which a crash of the process does not undo.
+    pub async fn put(&self, lines: Vec<Line>) -> Result<(), NotPut> {
+        let failed = self.stream.failed();
+        if !self.queue.put(&self.stream, lines) {
+            return Err(NotPut::NoRoom);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.queue.flush(answer);
+        answered.await.unwrap_or_default();
+        if self.stream.failed() == failed {
+            Ok(())
+        } else {
+            Err(NotPut::Failed)
+        }
+    }
+}
+
+/// Why lines were not put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotPut {
+    /// More waits than may wait, or the stream is just being removed.
+    #[error("put lines into a log: there is no room for them now")]
+    NoRoom,
+    /// The disk failed; the log itself says so of some of the lines.
+    #[error("put lines into a log: they could not be written")]
+    Failed,
+}
+
+/// Reads one stream as it is on disk. Its calls wait for the disk.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    folder: PathBuf,
+}
+
+impl LogReader {
+    /// Passes lines to `visit`, oldest first, until it breaks. Lines that came before `since_ms`
+    /// may be among them. No more than a segment is in memory at a time.
+    pub fn scan(
+        &self,
+        since_ms: u64,
+        visit: &mut dyn FnMut(Seen<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        segment::scan(&self.folder, since_ms, visit)
+    }
+
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> Result<u64, Error> {
+        Ok(segment::size(&self.folder)?.0)
+    }
+
+    /// Position that the next line will have.
+    pub fn end(&self) -> Result<u64, Error> {
+        Ok(segment::size(&self.folder)?.1)
     }
 }
 
@@ -149,6 +231,31 @@ impl Logs {
         self.flush().await;
         let folder = self.folder.join(segment::folder_name(stream));
         blocking(move || segment::tail(&folder, limit)).await
+    }
+
+    /// What reads a stream where it does not keep the runtime's threads from going on. Whoever wants
+    /// to see what was appended just now waits for [`Logs::flush`] first.
+    pub fn reader(&self, stream: &str) -> LogReader {
+        LogReader {
+            folder: self.folder.join(segment::folder_name(stream)),
+        }
+    }
+
+    /// Removes lines that came before `before_ms`, as far as whole segments hold no others. Whoever
+    /// writes to the stream goes on.
+    pub async fn expire(&self, stream: &str, before_ms: u64) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.queue
+            .expire(self.streams.get(stream), before_ms, answer);
+        answered.await.unwrap_or(Ok(()))
+    }
+
+    /// Removes a stream. Whoever still holds it writes nothing more.
+    pub async fn remove(&self, stream: &str) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        let stream = self.streams.take(segment::folder_name(stream));
+        self.queue.remove(stream, answer);
+        answered.await.unwrap_or(Ok(()))
     }
 
     /// Lines as they are written from now on. One who lags loses the oldest and is told how many.

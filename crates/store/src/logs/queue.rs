@@ -39,6 +39,8 @@ pub(super) struct Stream {
     /// Whether its files are gone: whoever still holds it writes nothing more. Changed only
     /// under the queue's lock.
     removed: AtomicBool,
+    /// Lines that could not be written, ever.
+    failed: AtomicU64,
     /// Lines dropped that no record of the stream tells of yet.
     dropped: AtomicU64,
     /// There while somebody follows.
@@ -53,6 +55,7 @@ impl Stream {
             waiting: AtomicUsize::new(0),
             kept_bytes: AtomicU64::new(0),
             removed: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             followers,
         }
@@ -87,6 +90,16 @@ impl Stream {
     /// Counts lines that are lost. Answers whether they are the first since the last record.
     pub(super) fn drop_lines(&self, count: usize) -> bool {
         self.dropped.fetch_add(count as u64, Ordering::Relaxed) == 0
+    }
+
+    /// Counts lines that could not be written.
+    pub(super) fn fail_lines(&self, count: u64) {
+        self.failed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Lines that could not be written, ever.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Lines lost since this was last asked.
@@ -135,7 +148,7 @@ pub(super) struct Queue {
     work: Condvar,
 }
 
-/// Where it is told that a stream is removed, or why it is not.
+/// Where it is told that a stream is removed, or old lines of it are, or why not.
 pub(super) type Removed = oneshot::Sender<Result<(), Error>>;
 
 /// Everything that waits.
@@ -147,6 +160,8 @@ pub(super) struct Work {
     pub(super) flushes: Vec<oneshot::Sender<()>>,
     /// Streams to remove, before anything is written: one of the same name may have begun anew.
     pub(super) removals: Vec<(Arc<Stream>, Removed)>,
+    /// Streams of which what is older than this time goes, after all is written.
+    pub(super) expiries: Vec<(Arc<Stream>, u64, Removed)>,
     /// No more will come.
     pub(super) closed: bool,
     bytes: usize,
@@ -159,7 +174,7 @@ impl Work {
 
     fn is_urgent(&self) -> bool {
         let asked = !self.flushes.is_empty() || !self.removals.is_empty();
-        asked || self.closed || self.bytes >= URGENT_BYTES
+        asked || !self.expiries.is_empty() || self.closed || self.bytes >= URGENT_BYTES
     }
 }
 
@@ -175,10 +190,7 @@ impl Queue {
         }
         let (was_empty, was_urgent) = (work.is_empty(), work.is_urgent());
         let waiting = stream.waiting.load(Ordering::Relaxed);
-        let room = WAITING_BYTES_MAX
-            .saturating_sub(work.bytes)
-            .min(STREAM_WAITING_BYTES_MAX.saturating_sub(waiting));
-        let (count, bytes) = fitting(&lines, room);
+        let (count, bytes) = fitting(&lines, room(&work, waiting));
         let lost = lines.len() - count;
         lines.truncate(count);
         let first_lost = lost > 0 && stream.drop_lines(lost);
@@ -192,6 +204,27 @@ impl Queue {
         if wake {
             self.work.notify_one();
         }
+    }
+
+    /// Takes all of the lines, or none where there is no room for them.
+    pub(super) fn put(&self, stream: &Arc<Stream>, lines: Vec<Line>) -> bool {
+        let mut taken = false;
+        self.add(|work| {
+            let waiting = stream.waiting.load(Ordering::Relaxed);
+            let (count, bytes) = fitting(&lines, room(work, waiting));
+            taken = !work.closed && !stream.removed.load(Ordering::Relaxed) && count == lines.len();
+            if taken && count > 0 {
+                work.bytes += bytes;
+                stream.waiting.store(waiting + bytes, Ordering::Relaxed);
+                work.batches.push((Arc::clone(stream), lines));
+            }
+        });
+        taken
+    }
+
+    /// Removes what is older than this time, of what is written.
+    pub(super) fn expire(&self, stream: Arc<Stream>, before_ms: u64, answer: Removed) {
+        self.add(|work| work.expiries.push((stream, before_ms, answer)));
     }
 
     /// Answers once everything that waits now is in its file.
@@ -239,6 +272,12 @@ impl Queue {
         }
         taken
     }
+}
+
+/// Bytes that there is room for in a stream of which so many wait.
+fn room(work: &Work, waiting: usize) -> usize {
+    let room = WAITING_BYTES_MAX.saturating_sub(work.bytes);
+    room.min(STREAM_WAITING_BYTES_MAX.saturating_sub(waiting))
 }
 
 /// How many of the lines fit into this many bytes, and what they take.

@@ -1,12 +1,14 @@
-//! A line as bytes in a segment: length, checksum, then time, flags, invocation and text.
+//! A line as bytes in a segment: length, checksum, then time, flags, invocation, what the flags
+//! say is there besides, and text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Line;
+use super::{Line, Seen};
 use crate::checksum::crc;
 
-/// Longest text kept, in bytes: what CloudWatch Logs kept of one event for most of its life.
-const TEXT_BYTES_MAX: usize = 256 << 10;
+/// Longest text kept, in bytes: what CloudWatch Logs keeps of one event.
+const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Says that a text was longer.
 const CUT: &str = "[cut]";
@@ -15,19 +17,33 @@ const CUT: &str = "[cut]";
 pub(super) const HEAD_BYTES: usize = 8;
 
 /// Longest content that a record of ours can have; a larger length is damage.
-const CONTENT_BYTES_MAX: usize = TEXT_BYTES_MAX + 512;
+const CONTENT_BYTES_MAX: usize = TEXT_BYTES_MAX + 1024;
 
+/// The platform wrote it.
 const PLATFORM: u8 = 1;
+/// After the invocation stands the source: a byte of length and text.
+const SOURCE: u8 = 2;
+/// Then the time that the writer gave, as eight bytes.
+const STAMP: u8 = 4;
 
 /// Appends the record of a line.
 pub(super) fn encode(line: &Line, to: &mut Vec<u8>) {
     let start = to.len();
     to.extend_from_slice(&[0; HEAD_BYTES]);
     to.extend_from_slice(&line.at_ms.to_le_bytes());
-    to.push(if line.platform { PLATFORM } else { 0 });
-    let invocation = cut(line.invocation.as_deref().unwrap_or_default(), 255);
-    to.push(invocation.len() as u8);
-    to.extend_from_slice(invocation.as_bytes());
+    let flag = |there: bool, flag: u8| if there { flag } else { 0 };
+    to.push(
+        flag(line.platform, PLATFORM)
+            | flag(line.source.is_some(), SOURCE)
+            | flag(line.stamp_ms.is_some(), STAMP),
+    );
+    name(line.invocation.as_deref().unwrap_or_default(), to);
+    if let Some(source) = &line.source {
+        name(source, to);
+    }
+    if let Some(stamp_ms) = line.stamp_ms {
+        to.extend_from_slice(&stamp_ms.to_le_bytes());
+    }
     if line.text.len() > TEXT_BYTES_MAX {
         to.extend_from_slice(cut(&line.text, TEXT_BYTES_MAX).as_bytes());
         to.extend_from_slice(CUT.as_bytes());
@@ -41,6 +57,13 @@ pub(super) fn encode(line: &Line, to: &mut Vec<u8>) {
         length_at.copy_from_slice(&length.to_le_bytes());
         sum_at.copy_from_slice(&sum.to_le_bytes());
     }
+}
+
+/// Appends a short text behind its length; what is longer than the length can tell is cut.
+fn name(text: &str, to: &mut Vec<u8>) {
+    let text = cut(text, 255);
+    to.push(text.len() as u8);
+    to.extend_from_slice(text.as_bytes());
 }
 
 /// The longest part of the text that has at most this many bytes.
@@ -70,16 +93,47 @@ pub(super) fn at_ms(content: &[u8]) -> Option<u64> {
 
 /// The line of a record.
 pub(super) fn decode(content: &[u8]) -> Option<Line> {
-    let (at_ms, rest) = content.split_first_chunk()?;
-    let ([flags, length], rest) = rest.split_first_chunk::<2>()?;
-    let (invocation, text) = rest.split_at_checked(usize::from(*length))?;
-    let invocation = (!invocation.is_empty()).then(|| String::from_utf8_lossy(invocation));
+    let seen = view(content, 0)?;
     Some(Line {
-        at_ms: u64::from_le_bytes(*at_ms),
-        platform: flags & PLATFORM != 0,
-        invocation: invocation.map(Arc::from),
-        text: String::from_utf8_lossy(text).into_owned(),
+        at_ms: seen.at_ms,
+        stamp_ms: seen.stamp_ms,
+        platform: seen.platform,
+        invocation: seen.invocation.map(|invocation| Arc::from(&*invocation)),
+        source: seen.source.map(|source| Arc::from(&*source)),
+        text: seen.text.into_owned(),
     })
+}
+
+/// The same, copied no further than it must be.
+pub(super) fn view(content: &[u8], position: u64) -> Option<Seen<'_>> {
+    let (at_ms, rest) = content.split_first_chunk()?;
+    let (flags, rest) = rest.split_first()?;
+    let (invocation, mut rest) = split_name(rest)?;
+    let mut source = None;
+    if flags & SOURCE != 0 {
+        let (named, after) = split_name(rest)?;
+        (source, rest) = (Some(String::from_utf8_lossy(named)), after);
+    }
+    let mut stamp_ms = None;
+    if flags & STAMP != 0 {
+        let (stamp, after) = rest.split_first_chunk()?;
+        (stamp_ms, rest) = (Some(u64::from_le_bytes(*stamp)), after);
+    }
+    let text = |bytes| -> Cow<'_, str> { String::from_utf8_lossy(bytes) };
+    Some(Seen {
+        position,
+        at_ms: u64::from_le_bytes(*at_ms),
+        stamp_ms,
+        platform: flags & PLATFORM != 0,
+        invocation: (!invocation.is_empty()).then(|| text(invocation)),
+        source,
+        text: text(rest),
+    })
+}
+
+fn split_name(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(*length))
 }
 
 #[cfg(test)]
@@ -89,8 +143,10 @@ mod tests {
     fn line(text: &str) -> Line {
         Line {
             at_ms: 1_700_000_000_123,
+            stamp_ms: None,
             platform: true,
             invocation: Some("id".into()),
+            source: None,
             text: text.into(),
         }
     }
@@ -119,6 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_a_source_and_a_stamp_comes_back_too() {
+        let mut bytes = Vec::new();
+        let full = Line {
+            stamp_ms: Some(1_600_000_000_000),
+            source: Some("2026/01/01/[$LATEST]abc".into()),
+            ..line("hi")
+        };
+        encode(&full, &mut bytes);
+        assert_eq!(decode(next(&bytes).unwrap().0).unwrap(), full);
+        let mut short = Vec::new();
+        let full = Line {
+            invocation: None,
+            source: Some("s".into()),
+            ..full
+        };
+        encode(&full, &mut short);
+        expect_test::expect!["[16, 00, 00, 00, fc, 92, e5, 59, 7b, 68, e5, cf, 8b, 01, 00, 00, 07, 00, 01, 73, 00, 80, 6e, 87, 74, 01, 00, 00, 68, 69]"].assert_eq(&format!("{short:02x?}"));
+    }
+
+    #[test]
     fn damage_and_torn_ends_are_seen() {
         let mut whole = Vec::new();
         encode(&line("some text"), &mut whole);
@@ -136,7 +212,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let mut bytes = Vec::new();
-        encode(&line(&"ü".repeat(200 << 10)), &mut bytes);
+        encode(&line(&"ü".repeat(600 << 10)), &mut bytes);
         let kept = decode(next(&bytes).unwrap().0).unwrap().text;
         assert!(kept.ends_with("ü[cut]"));
         assert!(kept.len() <= TEXT_BYTES_MAX + CUT.len());

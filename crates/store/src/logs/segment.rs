@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Entry, Limits, Line, record};
+use super::{Entry, Limits, Line, Seen, record};
 use crate::{Error, disk};
 
 /// Lines come from several instances, and so are only nearly in the order of their times.
@@ -114,6 +115,34 @@ impl End {
     pub(super) fn close(&mut self) {
         self.file = None;
         self.buffer.shrink_to_fit();
+    }
+
+    /// Removes the oldest segments in which no line is from `before_ms` or later. Nothing may be
+    /// buffered.
+    pub(super) fn expire(&mut self, before_ms: u64) -> io::Result<()> {
+        while let Some(oldest) = self.segments.front().copied() {
+            let path = segment_path(&self.folder, oldest.base);
+            let newest_ms = match fs::read(&path) {
+                Ok(bytes) => newest_ms(&bytes),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let is_empty_end = self.segments.len() == 1 && oldest.bytes == 0;
+            if is_empty_end || newest_ms.is_some_and(|newest_ms| newest_ms >= before_ms) {
+                break;
+            }
+            if self.segments.len() == 1 {
+                // An empty file, which keeps the position over a restart.
+                let base = self.position();
+                self.file = Some(open(&segment_path(&self.folder, base))?);
+                self.segments.push_back(Segment { base, bytes: 0 });
+            }
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => self.segments.pop_front(),
+            };
+        }
+        Ok(())
     }
 
     fn position(&self) -> u64 {
@@ -220,6 +249,52 @@ pub(super) fn tail(folder: &Path, limit: usize) -> Result<Vec<Entry>, Error> {
     Ok(newest.into())
 }
 
+/// Passes lines to `visit`, oldest first, until it breaks. Of segments that are older than
+/// `since_ms` as a whole none are passed.
+pub(super) fn scan(
+    folder: &Path,
+    since_ms: u64,
+    visit: &mut dyn FnMut(Seen<'_>) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let segments = list_or_none(folder)?;
+    for (index, segment) in segments.iter().enumerate() {
+        let next = segments.get(index + 1);
+        if next.is_some_and(|next| is_older(folder, *next, since_ms)) {
+            continue;
+        }
+        let bytes = load_bytes(folder, *segment, segment.base)?;
+        let mut rest = bytes.as_slice();
+        while let Some((content, after)) = record::next(rest) {
+            let position = segment.base + (bytes.len() - rest.len()) as u64;
+            if let Some(seen) = record::view(content, position)
+                && visit(seen).is_break()
+            {
+                return Ok(());
+            }
+            rest = after;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a stream on disk, and the position at which it goes on.
+pub(super) fn size(folder: &Path) -> Result<(u64, u64), Error> {
+    let segments = list_or_none(folder)?;
+    let bytes = segments.iter().map(|segment| segment.bytes).sum();
+    let end = segments.last().map_or(0, |last| last.base + last.bytes);
+    Ok((bytes, end))
+}
+
+/// When the newest of a segment's lines came.
+fn newest_ms(bytes: &[u8]) -> Option<u64> {
+    let (mut rest, mut newest) = (bytes, None);
+    while let Some((content, after)) = record::next(rest) {
+        newest = newest.max(record::at_ms(content));
+        rest = after;
+    }
+    newest
+}
+
 /// Whether whatever comes before this segment is older than `since_ms`.
 fn is_older(folder: &Path, segment: Segment, since_ms: u64) -> bool {
     let mut start = [0; record::HEAD_BYTES + 8];
@@ -232,17 +307,7 @@ fn is_older(folder: &Path, segment: Segment, since_ms: u64) -> bool {
 /// The whole records of a segment from a position on. A segment that has meanwhile been removed
 /// has none.
 fn load(folder: &Path, segment: Segment, from: u64) -> Result<Vec<Entry>, Error> {
-    let path = segment_path(folder, segment.base);
-    let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(from - segment.base))?;
-        file.read_to_end(&mut bytes)
-    });
-    match read {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(disk::failed("read", &path, &error)),
-    }
+    let bytes = load_bytes(folder, segment, from)?;
     let mut entries = Vec::new();
     let mut rest = bytes.as_slice();
     while let Some((content, after)) = record::next(rest) {
@@ -256,6 +321,20 @@ fn load(folder: &Path, segment: Segment, from: u64) -> Result<Vec<Entry>, Error>
         rest = after;
     }
     Ok(entries)
+}
+
+fn load_bytes(folder: &Path, segment: Segment, from: u64) -> Result<Vec<u8>, Error> {
+    let path = segment_path(folder, segment.base);
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from - segment.base))?;
+        file.read_to_end(&mut bytes)
+    });
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(disk::failed("read", &path, &error)),
+    }
 }
 
 fn whole_bytes(bytes: &[u8]) -> u64 {

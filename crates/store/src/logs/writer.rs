@@ -92,6 +92,9 @@ impl Writer {
         for stream in &touched {
             self.finish(stream);
         }
+        for (stream, before_ms, answer) in work.expiries {
+            drop(answer.send(self.expire(&stream, before_ms)));
+        }
         self.close_unused();
         for answer in work.flushes {
             // Whoever has gone away does not want to know.
@@ -128,8 +131,10 @@ impl Writer {
         let noun = if lines == 1 { "line was" } else { "lines were" };
         Line {
             at_ms: self.clock.now_ms(),
+            stamp_ms: None,
             platform: true,
             invocation: None,
+            source: None,
             text: format!("{lines} log {noun} {what}"),
         }
     }
@@ -194,6 +199,7 @@ impl Writer {
             tracing::warn!(folder = %self.folder.display(), %error, "logs are not kept");
         }
         self.failing = true;
+        stream.fail_lines(lines);
         let why = if disk::is_full(error) {
             "the disk is full".to_owned()
         } else {
@@ -220,6 +226,16 @@ impl Writer {
                 end.close();
             }
         }
+    }
+
+    fn expire(&mut self, stream: &Stream, before_ms: u64) -> Result<(), Error> {
+        let path = self.folder.join(&stream.folder);
+        // Finding the end of one that is not there would make it.
+        if !path.exists() {
+            return Ok(());
+        }
+        let expired = self.end(stream).and_then(|end| end.expire(before_ms));
+        expired.map_err(|error| disk::failed("remove old segments of", &path, &error))
     }
 
     fn remove(&mut self, stream: &Stream) -> Result<(), Error> {

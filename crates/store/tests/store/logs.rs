@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use store::logs::{Limits, Line};
+use store::logs::{Limits, Line, NotPut};
 use store::{Error, LogWriter, Logs, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -26,8 +27,10 @@ fn line(n: u64) -> Line {
     let invocation = (n % 2 == 1).then(|| format!("invocation-{n}").into());
     Line {
         at_ms: 1000 + n,
+        stamp_ms: None,
         platform: n.is_multiple_of(3),
         invocation,
+        source: None,
         text: format!("line {n}"),
     }
 }
@@ -341,4 +344,83 @@ async fn names_cannot_leave_the_folder() {
         Logs::open(&folder.path().join("logs"), Arc::new(SystemClock::new())),
         Err(Error::InUse { .. })
     ));
+}
+
+#[tokio::test]
+async fn a_scan_passes_what_a_reading_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open_small(folder.path());
+    append(&logs.writer("s"), 0..200);
+    logs.flush().await;
+    let mut seen = Vec::new();
+    let reader = logs.reader("s");
+    reader
+        .scan(0, &mut |line| {
+            seen.push((line.position, line.text.into_owned()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let entries = logs.read("s", 0, usize::MAX, None).await.unwrap();
+    let read = entries.iter().map(|it| (it.position, it.line.text.clone()));
+    assert_eq!(seen, read.collect::<Vec<_>>());
+    let mut count = 0;
+    reader
+        .scan(0, &mut |_| {
+            count += 1;
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    assert_eq!(count, 1);
+    assert_eq!(logs.reader("nothing").end().unwrap(), 0);
+    let last = entries.last().unwrap();
+    assert!(reader.end().unwrap() > last.position && reader.bytes().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn old_lines_go_and_positions_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open_small(folder.path());
+    let writer = logs.writer("s");
+    append(&writer, 0..200);
+    logs.expire("s", 1150).await.unwrap();
+    let left = lines(&logs, "s").await;
+    assert!(left.len() < 200 && left.ends_with(&[line(198), line(199)]));
+    assert!(
+        left[0].at_ms <= 1150,
+        "no line that is young enough is gone"
+    );
+    let end = logs.reader("s").end().unwrap();
+    logs.expire("s", 5000).await.unwrap();
+    assert_eq!(lines(&logs, "s").await, []);
+    drop(logs);
+    let logs = open_small(folder.path());
+    assert_eq!(logs.reader("s").end().unwrap(), end);
+    append(&logs.writer("s"), 7..8);
+    let entries = logs.read("s", 0, 9, None).await.unwrap();
+    assert_eq!((entries[0].position, entries.len()), (end, 1));
+    logs.expire("nothing", 5000).await.unwrap();
+    assert!(!folder.path().join("nothing").exists());
+}
+
+#[tokio::test]
+async fn what_is_put_is_there_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path());
+    let writer = logs.writer("s");
+    writer.put((0..3).map(line).collect()).await.unwrap();
+    assert_eq!(lines(&logs, "s").await.len(), 3);
+    let huge = |n| Line {
+        text: "x".repeat(1 << 20),
+        ..line(n)
+    };
+    let refused = writer.put((0..9).map(huge).collect()).await;
+    assert_eq!(refused, Err(NotPut::NoRoom));
+    logs.remove("s").await.unwrap();
+    assert_eq!(
+        writer.put(vec![line(0)]).await,
+        Err(NotPut::NoRoom),
+        "the stream is gone"
+    );
+    logs.writer("s").put(vec![line(0)]).await.unwrap();
+    assert_eq!(lines(&logs, "s").await, [line(0)]);
 }
