@@ -155,6 +155,15 @@ pub enum Error {
         /// Most that is allowed.
         max: usize,
     },
+    /// Events of a log, or what is wanted of a log group, break a rule.
+    #[error("log: {0}")]
+    UnfitLog(#[from] crate::log_group::Unfit),
+    /// There is no room for something now.
+    #[error("{doing}: there is no room for them now; try again later")]
+    NoRoom {
+        /// What was asked for, as a verb.
+        doing: &'static str,
+    },
     /// A record was written in a form that this program does not know.
     #[error("read record {key}: {detail}")]
     UnknownForm {
@@ -191,10 +200,11 @@ impl Error {
             | Self::Stale { .. }
             | Self::InUse { .. }
             | Self::TooMany { .. }
+            | Self::UnfitLog(_)
             | Self::Conflict { .. } => Fault::Caller,
             Self::CannotRun(_) => Fault::Function,
             Self::CannotStart(error) => error.fault(),
-            Self::Throttled { .. } | Self::Stopping => Fault::Busy,
+            Self::Throttled { .. } | Self::NoRoom { .. } | Self::Stopping => Fault::Busy,
             Self::UnknownForm { .. } | Self::Store(_) => Fault::Ours,
         }
     }

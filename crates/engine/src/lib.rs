@@ -18,6 +18,7 @@ mod invoke;
 pub mod keys;
 mod layer;
 mod log;
+pub mod log_group;
 mod meter;
 mod pool;
 pub mod port;
@@ -93,6 +94,7 @@ struct Shared {
     runtime: Arc<dyn port::Runtime>,
     catalog: ArcSwap<catalog::Catalog>,
     layers: ArcSwap<layer::Layers>,
+    groups: log_group::State,
     keys: keys::Keys,
     generation: watch::Sender<u64>,
     /// Held by whoever changes the catalog, so that changes are seen in the order they are kept.
@@ -129,6 +131,7 @@ impl Engine {
         let keys = keys::Keys::open(Arc::clone(&store), Arc::clone(&clock)).await?;
         let shared = Arc::new(Shared {
             layers: ArcSwap::from_pointee(layers),
+            groups: log_group::State::load(&*store).await?,
             keys,
             events: event::Events::new(&catalog.wake),
             catalog: ArcSwap::from_pointee(catalog),
@@ -513,6 +516,11 @@ impl Engine {
         &self.shared.keys
     }
 
+    /// Log groups, which show the logs of functions and what clients put.
+    pub fn log_groups(&self) -> log_group::LogGroups {
+        log_group::LogGroups::new(&self.shared)
+    }
+
     /// The logs of functions; see [`Engine::log_key`].
     pub fn logs(&self) -> &Logs {
         &self.shared.logs
@@ -587,6 +595,7 @@ impl Shared {
             tokio::spawn(deliver::run(Arc::clone(self))),
             tokio::spawn(forget::run(Arc::clone(self))),
             tokio::spawn(sweep::run(Arc::clone(self))),
+            tokio::spawn(log_group::run_retention(Arc::clone(self))),
             tokio::spawn(meter::run(meter.0, meter.1, meter.2)),
         ];
         self.tasks.lock().extend(tasks);

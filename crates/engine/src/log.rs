@@ -1,5 +1,7 @@
 //! Carries what instances write into the log of their function.
 
+use std::sync::Arc;
+
 use model::{FunctionId, limit};
 use store::logs::Line;
 use store::{LogWriter, Logs};
@@ -7,16 +9,19 @@ use store::{LogWriter, Logs};
 use crate::Engine;
 use crate::port::{LogEvent, LogSink};
 
-/// The log of one function, as its instances see it.
+/// The log of one function, as one of its instances sees it.
 #[derive(Debug)]
 pub(crate) struct FunctionLog {
     writer: LogWriter,
+    /// The instance's stream in the function's log group.
+    stream: Arc<str>,
 }
 
 impl FunctionLog {
-    pub(crate) fn new(logs: &Logs, function: &FunctionId) -> Self {
+    pub(crate) fn new(logs: &Logs, function: &FunctionId, stream: Arc<str>) -> Self {
         Self {
             writer: logs.writer(&Engine::log_key(function)),
+            stream,
         }
     }
 }
@@ -25,8 +30,10 @@ impl LogSink for FunctionLog {
     fn write(&self, event: LogEvent) {
         self.writer.append(vec![Line {
             at_ms: event.at_ms,
+            stamp_ms: None,
             platform: event.platform,
             invocation: event.invocation.map(|id| id.as_str().into()),
+            source: Some(Arc::clone(&self.stream)),
             text: cut(event.text),
         }]);
     }

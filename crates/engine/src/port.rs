@@ -63,6 +63,8 @@ pub struct StartOrder {
     pub init_timeout: Duration,
     /// Whether an invocation is under way that pays for it, as after a start that took too long.
     pub in_invocation: bool,
+    /// What its log is called in the function's log group.
+    pub log_stream: Arc<str>,
     /// Where its log goes.
     pub log: Arc<dyn LogSink>,
 }

@@ -125,6 +125,11 @@ impl Start {
         let revision = &self.live.revision;
         let folders = self.shared.folders(revision).await?;
         let config = Arc::clone(&revision.config);
+        self.shared.begin_group(&revision.function);
+        let now_ms = self.shared.clock.now_ms();
+        let stream: Arc<str> =
+            model::log::stream_name(now_ms, revision.version, &self.live.id).into();
+        let log = FunctionLog::new(&self.shared.logs, &revision.function, Arc::clone(&stream));
         Ok(StartOrder {
             instance: self.live.id.clone(),
             function: revision.function.clone(),
@@ -139,7 +144,8 @@ impl Start {
             config,
             code: folders.code,
             layers: folders.layers,
-            log: Arc::new(FunctionLog::new(&self.shared.logs, &revision.function)),
+            log_stream: stream,
+            log: Arc::new(log),
         })
     }
 }

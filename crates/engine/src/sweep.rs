@@ -1,5 +1,5 @@
 //! Removes what nobody needs any more: code that no version names and no instance runs, and logs
-//! of functions that are gone with all their instances.
+//! of functions that are gone with all their instances, with the groups made for them alone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ impl Shared {
     async fn sweep(&self) -> Result<(), Error> {
         // To the end: a deployment meanwhile might name what is just being removed.
         let _writing = self.writing.lock().await;
-        let (keep, logs) = (self.trees_in_use(), self.logs_in_use());
+        let (keep, mut logs) = (self.trees_in_use(), self.logs_in_use());
+        logs.extend(self.groups_in_use(&logs).await?);
         let trees = Arc::clone(&self.trees);
         let removed = self
             .block("remove unused code", move || {

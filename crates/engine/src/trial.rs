@@ -47,16 +47,20 @@ impl Shared {
         let Ok(folders) = self.folders(&revision).await else {
             return Ok(None);
         };
+        let instance = InstanceId::from_random(self.clock.random_id());
+        let version = model::VersionId::Latest;
+        let stream = model::log::stream_name(self.clock.now_ms(), version, &instance);
         let order = StartOrder {
-            instance: InstanceId::from_random(self.clock.random_id()),
+            instance,
             function: function.clone(),
-            version: model::VersionId::Latest,
+            version,
             init_timeout: limit::INIT_TIMEOUT,
             in_invocation: false,
             credentials: None,
             config,
             code: folders.code,
             layers: folders.layers,
+            log_stream: stream.into(),
             log: Arc::new(Unkept),
         };
         match self.runtime.start(order).await {

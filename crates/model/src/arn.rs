@@ -1,7 +1,8 @@
 //! ARNs of functions: the written form of a reference, shown in logs, contexts and answers.
 
 use crate::id::{
-    AccountId, FunctionId, FunctionRef, InvalidName, LayerId, LayerVersionId, Qualifier, Region,
+    AccountId, FunctionId, FunctionRef, InvalidName, LayerId, LayerVersionId, LogGroupId,
+    Qualifier, Region,
 };
 
 /// `arn:aws:lambda:REGION:ACCOUNT:function:NAME`.
@@ -33,6 +34,45 @@ pub fn layer(id: &LayerId) -> String {
 /// `arn:aws:lambda:REGION:ACCOUNT:layer:NAME:NUMBER`.
 pub fn layer_version(id: &LayerVersionId) -> String {
     format!("{}:{}", layer(&id.layer), id.number)
+}
+
+/// `arn:aws:logs:REGION:ACCOUNT:log-group:NAME`.
+pub fn log_group(id: &LogGroupId) -> String {
+    format!(
+        "arn:aws:logs:{}:{}:log-group:{}",
+        id.region, id.account, id.name
+    )
+}
+
+/// Reads a log group's name or ARN, which may end with `:*`.
+pub fn parse_log_group(
+    text: &str,
+    account: &AccountId,
+    region: &Region,
+) -> Result<LogGroupId, InvalidName> {
+    let Some(arn) = text.strip_prefix("arn:") else {
+        return Ok(LogGroupId {
+            account: account.clone(),
+            region: region.clone(),
+            name: text.parse()?,
+        });
+    };
+    let arn = arn.strip_suffix(":*").unwrap_or(arn);
+    let parts: Vec<&str> = arn.split(':').collect();
+    match parts.as_slice() {
+        [partition, "logs", region, account, "log-group", name] if partition.starts_with("aws") => {
+            Ok(LogGroupId {
+                account: account.parse()?,
+                region: region.parse()?,
+                name: name.parse()?,
+            })
+        }
+        _ => Err(InvalidName {
+            kind: "log group reference",
+            value: text.chars().take(200).collect(),
+            rule: "a name or a log group's ARN",
+        }),
+    }
 }
 
 /// Reads a layer's name or ARN, with the number that follows where one does.
@@ -204,6 +244,31 @@ mod tests {
             "a/b",
             "arn:aws:lambda:eu-west-1:123456789012:layer:tools:0",
             "arn:aws:s3:::b",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn log_groups_are_read_by_name_and_by_arn() {
+        let account = "000000000000".parse().unwrap();
+        let region = "us-east-1".parse().unwrap();
+        let read = |text: &str| {
+            let group = parse_log_group(text, &account, &region).ok()?;
+            Some(super::log_group(&group))
+        };
+        let whole = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/hello";
+        assert_eq!(read(whole).as_deref(), Some(whole));
+        assert_eq!(read(&format!("{whole}:*")).as_deref(), Some(whole));
+        assert_eq!(
+            read("mine").as_deref(),
+            Some("arn:aws:logs:us-east-1:000000000000:log-group:mine")
+        );
+        for wrong in [
+            "",
+            "a b",
+            "arn:aws:logs:eu-west-1:123456789012:mine",
+            "arn:",
         ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }

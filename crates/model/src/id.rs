@@ -115,6 +115,23 @@ text_id!(
 );
 
 text_id!(
+    /// A log group's name within its account and region.
+    LogGroupName,
+    "log group name",
+    "1 to 512 letters, digits and _ - / . #",
+    |v| (1..=512).contains(&v.len())
+        && v.chars().all(|c| is_name_char(c) || matches!(c, '/' | '.' | '#'))
+);
+
+text_id!(
+    /// A log stream's name within its group.
+    LogStreamName,
+    "log stream name",
+    "1 to 512 characters without : and *",
+    |v| (1..=512).contains(&v.chars().count()) && !v.contains([':', '*'])
+);
+
+text_id!(
     /// SHA-256 of some bytes or of a tree's manifest, 64 lower-case hexadecimal digits.
     Digest,
     "digest",
@@ -303,6 +320,24 @@ pub struct LayerId {
     pub region: Region,
     /// Its name there.
     pub name: LayerName,
+}
+
+impl LogGroupName {
+    /// The name of the group of a function whose author chose none.
+    pub fn of_function(function: &FunctionName) -> Self {
+        Self(format!("{}{function}", crate::log::OF_FUNCTIONS).into())
+    }
+}
+
+/// A log group in its account and region.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogGroupId {
+    /// The tenant that owns it.
+    pub account: AccountId,
+    /// The region it lives in.
+    pub region: Region,
+    /// Its name there.
+    pub name: LogGroupName,
 }
 
 /// One immutable version of a layer.

@@ -7,6 +7,7 @@ pub mod function;
 pub mod id;
 pub mod invocation;
 pub mod limit;
+pub mod log;
 pub mod metering;
 pub mod policy;
 pub mod principal;
@@ -21,7 +22,8 @@ pub use function::{
 };
 pub use id::{
     AccountId, AliasName, Digest, FunctionId, FunctionName, FunctionRef, InstanceId, InvalidName,
-    InvocationId, LayerId, LayerName, LayerVersionId, Qualifier, Region, VersionId,
+    InvocationId, LayerId, LayerName, LayerVersionId, LogGroupId, LogGroupName, LogStreamName,
+    Qualifier, Region, VersionId,
 };
 pub use invocation::{End, Execution, Outcome, StartKind, Timings};
 pub use metering::MeterRecord;

@@ -62,6 +62,26 @@ pub const HANDLER_BYTES_MAX: usize = 128;
 pub const LOG_TAIL_BYTES: usize = 4 * 1024;
 /// One log event, in bytes; longer ones are cut (CloudWatch Logs quota).
 pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
+/// Log groups that a node keeps (ours).
+pub const LOG_GROUPS_MAX: u64 = 10_000;
+/// Streams of one log group that were made by name or removed (ours).
+pub const LOG_STREAMS_MAX: u64 = 10_000;
+/// Tags of a log group (AWS quota).
+pub const LOG_GROUP_TAGS_MAX: usize = 50;
+/// A batch of log events, in bytes, with [`LOG_EVENT_COST_BYTES`] for each (AWS quota).
+pub const LOG_BATCH_BYTES_MAX: usize = 1_048_576;
+/// What an event counts besides its text, in bytes (AWS quota).
+pub const LOG_EVENT_COST_BYTES: usize = 26;
+/// Events of one batch (AWS quota).
+pub const LOG_BATCH_EVENTS_MAX: usize = 10_000;
+/// Time that the events of one batch may span (AWS quota).
+pub const LOG_BATCH_SPAN: Duration = Duration::from_secs(24 * 3600);
+/// Age up to which log events are taken (AWS quota).
+pub const LOG_EVENT_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How far ahead of the clock log events may be (AWS quota).
+pub const LOG_EVENT_AHEAD_MAX: Duration = Duration::from_secs(2 * 3600);
+/// Text of the log events that one answer holds, in bytes (AWS quota).
+pub const LOG_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// How long an idle instance is kept where nothing is known of its arrivals (ours).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// How long an instance stays thawed after its last reply (ours: the next request of a burst

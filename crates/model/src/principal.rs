@@ -65,6 +65,16 @@ pub fn may_use(principal: &Principal, owner: &AccountId) -> bool {
     }
 }
 
+/// Whether the principal may use a log group of an account that shows the logs of these functions.
+/// What runs in an instance may write and read groups that show none, and those of its own.
+pub fn may_use_logs(principal: &Principal, owner: &AccountId, shown: &[FunctionId]) -> bool {
+    let own = match principal {
+        Principal::Instance { function, .. } => shown.iter().all(|shown| shown == function),
+        _ => true,
+    };
+    own && may_use(principal, owner)
+}
+
 /// Whether the principal may use the platform's own control API. What runs in an instance is code
 /// that nobody vouches for: it calls as on Lambda, and no more, also in a role that it took on.
 pub fn may_control(principal: &Principal) -> bool {
@@ -107,6 +117,14 @@ mod tests {
             assert!(!may(&instance, action, &other, false));
         }
         assert!(may_use(&instance, &own.account) && !may_use(&instance, &other.account));
+        let mut neighbour = own.clone();
+        neighbour.name = "neighbour".parse().unwrap();
+        let logs = |shown: &[&FunctionId]| {
+            let shown: Vec<_> = shown.iter().map(|it| (*it).clone()).collect();
+            may_use_logs(&instance, &own.account, &shown)
+        };
+        assert!(logs(&[]) && logs(&[&own]));
+        assert!(!logs(&[&neighbour]) && !logs(&[&own, &neighbour]));
         let role = Principal::Role {
             account: own.account.clone(),
             role: "r".to_owned(),

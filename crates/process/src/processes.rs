@@ -244,7 +244,7 @@ impl Processes {
             return Ok(self.failed_before_start(&start, kind));
         }
         let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);
-        let mut environment = environment::variables(&start, &endpoint, &**clock);
+        let mut environment = environment::variables(&start, &endpoint);
         if lite {
             environment.without_jail(start.config.runtime);
         }

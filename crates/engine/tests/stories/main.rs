@@ -11,6 +11,7 @@ mod fake;
 mod idle;
 mod layers;
 mod limits;
+mod log_groups;
 mod pools;
 mod shelf;
 mod simulation;

@@ -195,7 +195,7 @@ impl<'a> Case<'a> {
         let kept = Arc::new(Kept::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let order = self.order(&folder, &kept, &clock);
-        let parts = parts(order, &folder, &clock).await;
+        let parts = parts(order, &folder).await;
         let name = RuntimeName {
             version: "test".into(),
             arn: "arn".into(),
@@ -241,6 +241,7 @@ impl<'a> Case<'a> {
                 token: "token".into(),
                 expires_ms: u64::MAX,
             }),
+            log_stream: "2026/01/01/[$LATEST]abc".into(),
             log: Arc::clone(kept) as Arc<dyn LogSink>,
         }
     }
@@ -281,7 +282,7 @@ fn scratch() -> std::path::PathBuf {
 }
 
 /// Starts the launcher as a jail would.
-async fn parts(order: StartOrder, folder: &Path, clock: &Arc<dyn Clock>) -> Parts {
+async fn parts(order: StartOrder, folder: &Path) -> Parts {
     let wanted = Language::of(order.config.runtime).unwrap();
     let finder = &*FINDER;
     let interpreter = finder
@@ -309,7 +310,7 @@ async fn parts(order: StartOrder, folder: &Path, clock: &Arc<dyn Clock>) -> Part
     control.set_nonblocking(true).unwrap();
     let (output, written) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     rustix::io::ioctl_fionbio(&output, true).unwrap();
-    let environment = environment::variables(&order, "http://127.0.0.1:4566", &**clock);
+    let environment = environment::variables(&order, "http://127.0.0.1:4566");
     // The shell hands the socket on as descriptor 3.
     let mut child = Command::new("/bin/sh");
     child

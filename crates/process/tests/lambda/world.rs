@@ -196,6 +196,7 @@ impl Function {
                 token: "token".into(),
                 expires_ms: u64::MAX,
             }),
+            log_stream: "2026/01/01/[$LATEST]abc".into(),
             log: Arc::clone(&self.log) as Arc<dyn LogSink>,
         }
     }

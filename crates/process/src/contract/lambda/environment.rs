@@ -3,10 +3,7 @@
 
 use engine::keys::Credentials;
 use engine::port::StartOrder;
-use model::{FunctionConfig, LogFormat, Runtime, VersionId};
-use store::Clock;
-
-use super::report;
+use model::{FunctionConfig, LogFormat, Runtime};
 
 /// Where the Runtime API listens, inside.
 pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
@@ -73,7 +70,7 @@ impl Environment {
 }
 
 /// The environment of an instance. `endpoint` is the platform's own, as seen inside.
-pub(crate) fn variables(order: &StartOrder, endpoint: &str, clock: &dyn Clock) -> Environment {
+pub(crate) fn variables(order: &StartOrder, endpoint: &str) -> Environment {
     let config = &order.config;
     let name = order.function.name.as_str();
     let region = order.function.region.as_str();
@@ -98,7 +95,11 @@ pub(crate) fn variables(order: &StartOrder, endpoint: &str, clock: &dyn Clock) -
         config.memory_mb.to_string(),
     );
     reserve("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned());
-    reserve("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}"));
+    let declared = config.declared.log_group.as_deref();
+    reserve(
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        model::log::group_name(&order.function.name, declared).to_string(),
+    );
     reserve("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned());
     reserve("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.to_owned());
     reserve("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned());
@@ -109,7 +110,7 @@ pub(crate) fn variables(order: &StartOrder, endpoint: &str, clock: &dyn Clock) -
     }
     let given = order.credentials.as_ref();
     let mut own = given.map(credentials).unwrap_or_default();
-    let stream = log_stream(clock.now_ms(), order.version, order.instance.as_str());
+    let stream = order.log_stream.to_string();
     own.push(("AWS_LAMBDA_LOG_STREAM_NAME".to_owned(), stream));
     Environment { fixed, own }
 }
@@ -150,12 +151,6 @@ fn set(variables: &mut Vec<(String, String)>, name: &str, value: String) {
         Some((_, known)) => *known = value,
         None => variables.push((name.to_owned(), value)),
     }
-}
-
-/// `YYYY/MM/DD/[VERSION]INSTANCE`.
-fn log_stream(at_ms: u64, version: VersionId, instance: &str) -> String {
-    let day: String = report::stamp(at_ms).chars().take(10).collect();
-    format!("{}/[{version}]{instance}", day.replace('-', "/"))
 }
 
 /// Credentials of the instance's own.
