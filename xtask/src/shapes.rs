@@ -40,7 +40,7 @@ const UNTYPED: [&str; 4] = [
 ];
 
 /// Operations of CloudWatch Logs that have types.
-const LOGS: [&str; 17] = [
+const LOGS: [&str; 20] = [
     "CreateLogGroup",
     "DeleteLogGroup",
     "DescribeLogGroups",
@@ -58,6 +58,9 @@ const LOGS: [&str; 17] = [
     "TagLogGroup",
     "UntagLogGroup",
     "ListTagsLogGroup",
+    "DescribeMetricFilters",
+    "DescribeSubscriptionFilters",
+    "DescribeResourcePolicies",
 ];
 
 /// Operations of STS that have types.

@@ -146,7 +146,7 @@ assert refused(unchecked.list_functions, MaxItems=0) == 'ValidationException: ' 
 assert refused(unchecked.get_function, FunctionName='a b').startswith("ValidationException: 1 validation error detected: Value 'a b' at 'functionName'")
 assert refused(client.get_alias, FunctionName='hello', Name='live') == \
     'ResourceNotFoundException: Cannot find alias arn: arn:aws:lambda:us-east-1:000000000000:function:hello:live'
-assert refused(boto3.client('logs').describe_log_groups).startswith('UnknownOperationException: the operation DescribeLogGroups')
+assert refused(boto3.client('logs').describe_query_definitions).startswith('UnknownOperationException: the operation DescribeQueryDefinitions')
 assert refused(boto3.client('sts').get_access_key_info, AccessKeyId='A' * 20).startswith('NotImplemented: the operation GetAccessKeyInfo')
 "#,
     );

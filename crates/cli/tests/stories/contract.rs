@@ -36,6 +36,11 @@ fn bad_input_is_refused_in_the_services_words() {
 }
 
 #[test]
+fn logs_are_put_read_and_filtered() {
+    check(include_str!("contract/logs.py"));
+}
+
+#[test]
 fn functions_and_aliases_have_urls() {
     check(include_str!("contract/urls.py"));
 }

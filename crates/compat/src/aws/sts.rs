@@ -183,7 +183,8 @@ fn caller_identity(identity: &Identity) -> GetCallerIdentityResponse {
     }
 }
 
-fn arn(identity: &Identity) -> String {
+/// What a caller is called.
+pub(super) fn arn(identity: &Identity) -> String {
     let account = &identity.account;
     match &identity.who {
         Who::Owner => format!("arn:aws:iam::{account}:root"),

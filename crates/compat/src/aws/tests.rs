@@ -654,10 +654,22 @@ async fn operations_of_other_services_are_known_by_name() {
     let logs = |operation: &str| {
         of_service("logs").header("x-amz-target", format!("Logs_20140328.{operation}"))
     };
-    check(logs("CreateLogGroup"), "{}", expect![[r#"
+    check(logs("StartQuery"), "{}", expect![[r#"
         501
         x-amzn-errortype: UnknownOperationException
-        {"__type":"UnknownOperationException","message":"the operation CreateLogGroup of Logs is not served here yet"}"#]]).await;
+        {"__type":"UnknownOperationException","message":"the operation StartQuery of Logs is not served here yet"}"#]]).await;
+    check(logs("DeleteLogGroup"), r#"{"logGroupName": "none"}"#, expect![[r#"
+        400
+        x-amzn-errortype: ResourceNotFoundException
+        {"__type":"ResourceNotFoundException","message":"The specified log group does not exist."}"#]]).await;
+    check(
+        logs("DescribeLogGroups"),
+        "{}",
+        expect![[r#"
+        200
+        {"logGroups":[]}"#]],
+    )
+    .await;
     check(logs("FellTree"), "{}", expect![[r#"
         400
         x-amzn-errortype: UnknownOperationException

@@ -30,6 +30,37 @@ impl EventKey {
             position: 0,
         }
     }
+
+    /// The least that is greater.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self {
+            position: self.position.saturating_add(1),
+            ..self
+        }
+    }
+
+    /// One that is less, with no event of a real log between the two.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        if let Some(position) = self.position.checked_sub(1) {
+            return Self { position, ..self };
+        }
+        if let Some(source) = self.source.checked_sub(1) {
+            let position = u64::MAX;
+            return Self {
+                source,
+                position,
+                ..self
+            };
+        }
+        Self {
+            ingested_ms: self.ingested_ms.saturating_sub(1),
+            source: u32::MAX,
+            position: u64::MAX,
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for EventKey {
@@ -87,6 +118,15 @@ mod tests {
         assert_eq!(key.to_string().len(), 56);
         assert_eq!(key.to_string().parse(), Ok(key));
         assert!(EventKey::at(key.at_ms) < key && key < EventKey::at(key.at_ms + 1));
+        for key in [key, EventKey { position: 0, ..key }] {
+            assert!(key.previous() < key && key < key.next());
+        }
+        let first = EventKey {
+            source: 0,
+            position: 0,
+            ..key
+        };
+        assert!(first.previous() < first && first.previous() > EventKey::at(key.at_ms));
         for wrong in ["", "x", &"9".repeat(56), &"1".repeat(55), &"é".repeat(28)] {
             assert_eq!(wrong.parse::<EventKey>(), Err(NoKey), "{wrong}");
         }

@@ -55,6 +55,26 @@ requests! {
         next_token "nextToken": Option<String>,
         limit "limit": Option<i32>,
     }
+    DescribeMetricFiltersRequest {
+        log_group_name "logGroupName": Option<String>,
+        filter_name_prefix "filterNamePrefix": Option<String>,
+        next_token "nextToken": Option<String>,
+        limit "limit": Option<i32>,
+        metric_name "metricName": Option<String>,
+        metric_namespace "metricNamespace": Option<String>,
+    }
+    DescribeResourcePoliciesRequest {
+        next_token "nextToken": Option<String>,
+        limit "limit": Option<i32>,
+        resource_arn "resourceArn": Option<String>,
+        policy_scope "policyScope": Option<PolicyScope>,
+    }
+    DescribeSubscriptionFiltersRequest {
+        log_group_name "logGroupName": String,
+        filter_name_prefix "filterNamePrefix": Option<String>,
+        next_token "nextToken": Option<String>,
+        limit "limit": Option<i32>,
+    }
     Entity {
         key_attributes "keyAttributes": Option<BTreeMap<String, String>>,
         attributes "attributes": Option<BTreeMap<String, String>>,
@@ -132,6 +152,18 @@ answers! {
         log_streams "logStreams": Option<Vec<LogStream>>,
         next_token "nextToken": Option<String>,
     }
+    DescribeMetricFiltersResponse {
+        metric_filters "metricFilters": Option<Vec<MetricFilter>>,
+        next_token "nextToken": Option<String>,
+    }
+    DescribeResourcePoliciesResponse {
+        resource_policies "resourcePolicies": Option<Vec<ResourcePolicy>>,
+        next_token "nextToken": Option<String>,
+    }
+    DescribeSubscriptionFiltersResponse {
+        subscription_filters "subscriptionFilters": Option<Vec<SubscriptionFilter>>,
+        next_token "nextToken": Option<String>,
+    }
     FilterLogEventsResponse {
         events "events": Option<Vec<FilteredLogEvent>>,
         searched_log_streams "searchedLogStreams": Option<Vec<SearchedLogStream>>,
@@ -181,6 +213,24 @@ answers! {
         arn "arn": Option<String>,
         stored_bytes "storedBytes": Option<i64>,
     }
+    MetricFilter {
+        filter_name "filterName": Option<String>,
+        filter_pattern "filterPattern": Option<String>,
+        metric_transformations "metricTransformations": Option<Vec<MetricTransformation>>,
+        creation_time "creationTime": Option<i64>,
+        log_group_name "logGroupName": Option<String>,
+        apply_on_transformed_logs "applyOnTransformedLogs": Option<bool>,
+        field_selection_criteria "fieldSelectionCriteria": Option<String>,
+        emit_system_field_dimensions "emitSystemFieldDimensions": Option<Vec<String>>,
+    }
+    MetricTransformation {
+        metric_name "metricName": Option<String>,
+        metric_namespace "metricNamespace": Option<String>,
+        metric_value "metricValue": Option<String>,
+        default_value "defaultValue": Option<f64>,
+        dimensions "dimensions": Option<BTreeMap<String, String>>,
+        unit "unit": Option<StandardUnit>,
+    }
     OutputLogEvent {
         timestamp "timestamp": Option<i64>,
         message "message": Option<String>,
@@ -199,9 +249,29 @@ answers! {
         too_old_log_event_end_index "tooOldLogEventEndIndex": Option<i32>,
         expired_log_event_end_index "expiredLogEventEndIndex": Option<i32>,
     }
+    ResourcePolicy {
+        policy_name "policyName": Option<String>,
+        policy_document "policyDocument": Option<String>,
+        last_updated_time "lastUpdatedTime": Option<i64>,
+        policy_scope "policyScope": Option<PolicyScope>,
+        resource_arn "resourceArn": Option<String>,
+        revision_id "revisionId": Option<String>,
+    }
     SearchedLogStream {
         log_stream_name "logStreamName": Option<String>,
         searched_completely "searchedCompletely": Option<bool>,
+    }
+    SubscriptionFilter {
+        filter_name "filterName": Option<String>,
+        log_group_name "logGroupName": Option<String>,
+        filter_pattern "filterPattern": Option<String>,
+        destination_arn "destinationArn": Option<String>,
+        role_arn "roleArn": Option<String>,
+        distribution "distribution": Option<Distribution>,
+        apply_on_transformed_logs "applyOnTransformedLogs": Option<bool>,
+        creation_time "creationTime": Option<i64>,
+        field_selection_criteria "fieldSelectionCriteria": Option<String>,
+        emit_system_fields "emitSystemFields": Option<Vec<String>>,
     }
 }
 
@@ -213,6 +283,9 @@ inputs! {
     DeleteRetentionPolicyRequest: rule::DELETE_RETENTION_POLICY_REQUEST;
     DescribeLogGroupsRequest: rule::DESCRIBE_LOG_GROUPS_REQUEST;
     DescribeLogStreamsRequest: rule::DESCRIBE_LOG_STREAMS_REQUEST;
+    DescribeMetricFiltersRequest: rule::DESCRIBE_METRIC_FILTERS_REQUEST;
+    DescribeResourcePoliciesRequest: rule::DESCRIBE_RESOURCE_POLICIES_REQUEST;
+    DescribeSubscriptionFiltersRequest: rule::DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST;
     FilterLogEventsRequest: rule::FILTER_LOG_EVENTS_REQUEST;
     GetLogEventsRequest: rule::GET_LOG_EVENTS_REQUEST;
     ListTagsForResourceRequest: rule::LIST_TAGS_FOR_RESOURCE_REQUEST;

@@ -8,6 +8,7 @@ use crate::aws::shape::{Entries, Member, Range, Shape, body};
 static ACCOUNT_ID: Shape = Shape::Text { length: Range { min: Some(12.0), max: Some(12.0) }, pattern: Some(&PATTERNS[0]), sensitive: false };
 static ACCOUNT_IDS: Shape = Shape::List { item: &ACCOUNT_ID, length: Range { min: Some(0.0), max: Some(20.0) } };
 static AMAZON_RESOURCE_NAME: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(1011.0) }, pattern: Some(&PATTERNS[1]), sensitive: false };
+static ARN: Shape = Shape::TEXT;
 pub(super) const CREATE_LOG_GROUP_REQUEST: &[Member] = &[
     body("logGroupName", &LOG_GROUP_NAME).required(),
     body("kmsKeyId", &KMS_KEY_ID),
@@ -53,6 +54,26 @@ pub(super) const DESCRIBE_LOG_STREAMS_REQUEST: &[Member] = &[
     body("nextToken", &NEXT_TOKEN),
     body("limit", &DESCRIBE_LIMIT),
 ];
+pub(super) const DESCRIBE_METRIC_FILTERS_REQUEST: &[Member] = &[
+    body("logGroupName", &LOG_GROUP_NAME),
+    body("filterNamePrefix", &FILTER_NAME),
+    body("nextToken", &NEXT_TOKEN),
+    body("limit", &DESCRIBE_LIMIT),
+    body("metricName", &METRIC_NAME),
+    body("metricNamespace", &METRIC_NAMESPACE),
+];
+pub(super) const DESCRIBE_RESOURCE_POLICIES_REQUEST: &[Member] = &[
+    body("nextToken", &NEXT_TOKEN),
+    body("limit", &DESCRIBE_LIMIT),
+    body("resourceArn", &ARN),
+    body("policyScope", &POLICY_SCOPE),
+];
+pub(super) const DESCRIBE_SUBSCRIPTION_FILTERS_REQUEST: &[Member] = &[
+    body("logGroupName", &LOG_GROUP_NAME).required(),
+    body("filterNamePrefix", &FILTER_NAME),
+    body("nextToken", &NEXT_TOKEN),
+    body("limit", &DESCRIBE_LIMIT),
+];
 static ENTITY: Shape = Shape::Structure(&[
     body("keyAttributes", &ENTITY_KEY_ATTRIBUTES),
     body("attributes", &ENTITY_ATTRIBUTES),
@@ -79,6 +100,7 @@ pub(super) const FILTER_LOG_EVENTS_REQUEST: &[Member] = &[
     body("interleaved", &INTERLEAVED),
     body("unmask", &UNMASK),
 ];
+static FILTER_NAME: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(512.0) }, pattern: Some(&PATTERNS[2]), sensitive: false };
 static FILTER_PATTERN: Shape = Shape::Text { length: Range { min: Some(0.0), max: Some(1024.0) }, pattern: None, sensitive: false };
 pub(super) const GET_LOG_EVENTS_REQUEST: &[Member] = &[
     body("logGroupName", &LOG_GROUP_NAME),
@@ -107,12 +129,15 @@ pub(super) const LIST_TAGS_LOG_GROUP_REQUEST: &[Member] = &[
     body("logGroupName", &LOG_GROUP_NAME).required(),
 ];
 static LOG_GROUP_CLASS: Shape = Shape::Choice(choice::LogGroupClass::VALUES);
-static LOG_GROUP_IDENTIFIER: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(2048.0) }, pattern: Some(&PATTERNS[2]), sensitive: false };
-static LOG_GROUP_NAME: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(512.0) }, pattern: Some(&PATTERNS[3]), sensitive: false };
-static LOG_GROUP_NAME_PATTERN: Shape = Shape::Text { length: Range { min: Some(0.0), max: Some(512.0) }, pattern: Some(&PATTERNS[4]), sensitive: false };
-static LOG_STREAM_NAME: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(512.0) }, pattern: Some(&PATTERNS[5]), sensitive: false };
+static LOG_GROUP_IDENTIFIER: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(2048.0) }, pattern: Some(&PATTERNS[3]), sensitive: false };
+static LOG_GROUP_NAME: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(512.0) }, pattern: Some(&PATTERNS[4]), sensitive: false };
+static LOG_GROUP_NAME_PATTERN: Shape = Shape::Text { length: Range { min: Some(0.0), max: Some(512.0) }, pattern: Some(&PATTERNS[5]), sensitive: false };
+static LOG_STREAM_NAME: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(512.0) }, pattern: Some(&PATTERNS[2]), sensitive: false };
+static METRIC_NAME: Shape = Shape::Text { length: Range { min: None, max: Some(255.0) }, pattern: Some(&PATTERNS[6]), sensitive: false };
+static METRIC_NAMESPACE: Shape = Shape::Text { length: Range { min: None, max: Some(255.0) }, pattern: Some(&PATTERNS[6]), sensitive: false };
 static NEXT_TOKEN: Shape = Shape::Text { length: Range { min: Some(1.0), max: None }, pattern: None, sensitive: false };
 static ORDER_BY: Shape = Shape::Choice(choice::OrderBy::VALUES);
+static POLICY_SCOPE: Shape = Shape::Choice(choice::PolicyScope::VALUES);
 pub(super) const PUT_LOG_EVENTS_REQUEST: &[Member] = &[
     body("logGroupName", &LOG_GROUP_NAME).required(),
     body("logStreamName", &LOG_STREAM_NAME).required(),
@@ -126,7 +151,7 @@ pub(super) const PUT_RETENTION_POLICY_REQUEST: &[Member] = &[
 ];
 static SEQUENCE_TOKEN: Shape = Shape::Text { length: Range { min: Some(1.0), max: None }, pattern: None, sensitive: false };
 static START_FROM_HEAD: Shape = Shape::Boolean;
-static TAG_KEY: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(128.0) }, pattern: Some(&PATTERNS[6]), sensitive: false };
+static TAG_KEY: Shape = Shape::Text { length: Range { min: Some(1.0), max: Some(128.0) }, pattern: Some(&PATTERNS[7]), sensitive: false };
 static TAG_KEY_LIST: Shape = Shape::List { item: &TAG_KEY, length: Range { min: Some(0.0), max: Some(50.0) } };
 static TAG_LIST: Shape = Shape::List { item: &TAG_KEY, length: Range { min: Some(1.0), max: None } };
 pub(super) const TAG_LOG_GROUP_REQUEST: &[Member] = &[
@@ -137,7 +162,7 @@ pub(super) const TAG_RESOURCE_REQUEST: &[Member] = &[
     body("resourceArn", &AMAZON_RESOURCE_NAME).required(),
     body("tags", &TAGS).required(),
 ];
-static TAG_VALUE: Shape = Shape::Text { length: Range { min: None, max: Some(256.0) }, pattern: Some(&PATTERNS[7]), sensitive: false };
+static TAG_VALUE: Shape = Shape::Text { length: Range { min: None, max: Some(256.0) }, pattern: Some(&PATTERNS[8]), sensitive: false };
 static TAGS: Shape = Shape::Map(Entries { key: &TAG_KEY, value: &TAG_VALUE, length: Range { min: Some(1.0), max: Some(50.0) }, sensitive: false });
 static TIMESTAMP: Shape = Shape::Long(Range { min: Some(0.0), max: None });
 static UNMASK: Shape = Shape::Boolean;
