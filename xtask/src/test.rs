@@ -22,6 +22,7 @@ interfaces) into target/test-tools; builds the `dayfly` program and the tests; r
 
   DAYFLY_TEST_PYTHON    a Python with boto3 and Pillow
   DAYFLY_TEST_AWS       the aws CLI, version 1
+  DAYFLY_TEST_AWS_2     the aws CLI, version 2, if this host has it (Debian: awscli)
   DAYFLY_TEST_CLIENTS   Rust's clients of Lambda's runtime interfaces, in one program
 
   cargo xtask test -- --package store        tests of one room
@@ -60,6 +61,9 @@ fn everything(passed: &[String]) -> Result<()> {
     test.env("DAYFLY_TEST_PYTHON", &clients.python)
         .env("DAYFLY_TEST_AWS", &clients.aws)
         .env("DAYFLY_TEST_CLIENTS", &clients.native);
+    if let Some(aws) = &clients.aws_2 {
+        test.env("DAYFLY_TEST_AWS_2", aws);
+    }
     run::step("test", &mut test)
 }
 

@@ -1,6 +1,7 @@
 //! What this host offers to jails: the facts that the spawner works with, and the findings that
 //! `dayfly doctor` prints.
 
+mod client;
 mod findings;
 
 use std::path::Path;

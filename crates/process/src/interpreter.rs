@@ -16,6 +16,7 @@ use store::Clock;
 
 use candidates::Candidate;
 use notes::Notes;
+pub(crate) use probe::run;
 
 mod abi;
 mod candidates;

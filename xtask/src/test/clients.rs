@@ -19,6 +19,8 @@ pub struct Clients {
     pub python: PathBuf,
     /// The aws CLI, version 1.
     pub aws: PathBuf,
+    /// The host's aws CLI of version 2, which no registry that pip reads has, where it has one.
+    pub aws_2: Option<PathBuf>,
     /// Rust's clients of Lambda's runtime interfaces.
     pub native: PathBuf,
 }
@@ -46,7 +48,22 @@ pub fn ready(python: &Python) -> Result<Clients> {
         native,
         python: bin.join("python3"),
         aws: bin.join("aws"),
+        aws_2: aws_2(),
     })
+}
+
+/// Debian's, or the vendor's own.
+fn aws_2() -> Option<PathBuf> {
+    let places = ["/usr/bin/aws", "/usr/local/bin/aws"].map(PathBuf::from);
+    let found = places.into_iter().find(|place| {
+        let told = run::output(Command::new(place).arg("--version"));
+        told.is_some_and(|told| told.starts_with("aws-cli/2."))
+    });
+    match &found {
+        Some(place) => println!("aws CLI 2: {}", place.display()),
+        None => println!("aws CLI 2: none here; the stories that need it are left out"),
+    }
+    found
 }
 
 /// Builds the native clients, in a folder that no other build waits for.

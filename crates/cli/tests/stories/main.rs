@@ -13,6 +13,7 @@ mod ends;
 mod examples;
 mod http;
 mod life;
+mod logs;
 mod parity;
 mod program;
 mod project;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{CgroupKind, Finding, Host, Isolation, State};
+use super::{CgroupKind, Finding, Host, Isolation, State, client};
 use crate::spawner;
 
 /// Below these a host is too small for comfort, in bytes.
@@ -17,6 +17,7 @@ pub(super) fn all(program: &Path, data: &Path) -> Vec<Finding> {
         Err(error) => findings.push(no_jails(&error.to_string())),
     }
     findings.extend([seccomp(), landlock(), disk(data), memory()]);
+    findings.extend(client::aws_cli());
     findings
 }
 

@@ -161,7 +161,7 @@ fn names_of(library: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs a program to its end with little of our environment; what it answers. Blocks.
-fn run(program: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn run(program: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear();
     for kept in KEPT_VARIABLES {

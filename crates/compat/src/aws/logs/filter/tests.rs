@@ -1,3 +1,5 @@
+//! What patterns match, one line for each, and what holds of all of them; not how they are read.
+
 use proptest::prelude::*;
 
 use super::*;
