@@ -148,8 +148,8 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Passes lines to `visit`, oldest first, until it breaks. Lines that came before `since_ms`
-    /// may be among them. No more than a segment is in memory at a time.
+    /// Passes lines to `visit`, oldest first, until it breaks; those that came before `since_ms`
+    /// are left out. No more than a segment is in memory at a time.
     pub fn scan(
         &self,
         since_ms: u64,

@@ -10,10 +10,12 @@ import datetime, hashlib, hmac, os, urllib.request, urllib.error
 def sign(key, text):
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
-def call(service, method, path, body):
+def call(service, method, path, body, target=None):
     host = os.environ['AWS_ENDPOINT_URL'].split('//')[1]
     now = datetime.datetime.now(datetime.timezone.utc).strftime('%Y%m%dT%H%M%SZ')
     headers = {'host': host, 'x-amz-date': now, 'x-amz-security-token': os.environ['AWS_SESSION_TOKEN']}
+    if target:
+        headers['x-amz-target'] = target
     names = ';'.join(headers)
     canonical = '\n'.join([method, path, '', *(f'{k}:{v}' for k, v in headers.items()), '', names,
                            hashlib.sha256(body).hexdigest()])
@@ -33,7 +35,7 @@ def call(service, method, path, body):
         return error.code, error.read().decode()
 
 def handler(event, context):
-    return call(*event['call'][:3], event['call'][3].encode())
+    return call(*event['call'][:3], event['call'][3].encode(), *event['call'][4:])
 "#;
 
 /// What the function is told when it makes a call of its own.

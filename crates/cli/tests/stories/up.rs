@@ -422,6 +422,15 @@ assert json.loads(answer['Payload'].read())['event'] == {'n': 2}
     let call = r#"{"call": ["dayfly", "GET", "/_dayfly/v1/keys", ""]}"#;
     let control = server.run(&["invoke", "who", "-d", call]);
     assert!(control.contains("403"), "{control}");
+    let read = |of: &str| {
+        let body = format!(r#"{{\"logGroupName\": \"/aws/lambda/{of}\"}}"#);
+        let target = "Logs_20140328.FilterLogEvents";
+        let call = format!(r#"{{"call": ["logs", "POST", "/", "{body}", "{target}"]}}"#);
+        server.run(&["invoke", "who", "-d", &call])
+    };
+    let (own, other) = (read("who"), read("echo"));
+    assert!(own.contains("START RequestId"), "{own}");
+    assert!(other.contains("AccessDeniedException"), "{other}");
     let reach = server.run(&["invoke", "echo", "-d", r#"{"reach": true}"#]);
     assert!(!reach.contains("200"), "{reach}");
 

@@ -86,6 +86,16 @@ pub(super) fn next(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (length > 0 && crc(content) == u32::from_le_bytes(*sum)).then_some((content, rest))
 }
 
+/// When the first record's line came, and the bytes after the record, which is not looked at any
+/// further: what is damaged ends a log a record later then.
+pub(super) fn pass(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (content, rest) = rest
+        .get(4..)?
+        .split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((at_ms(content)?, rest))
+}
+
 /// When a record's line was written, in milliseconds since the Unix epoch.
 pub(super) fn at_ms(content: &[u8]) -> Option<u64> {
     content.first_chunk().copied().map(u64::from_le_bytes)

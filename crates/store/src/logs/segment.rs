@@ -249,8 +249,7 @@ pub(super) fn tail(folder: &Path, limit: usize) -> Result<Vec<Entry>, Error> {
     Ok(newest.into())
 }
 
-/// Passes lines to `visit`, oldest first, until it breaks. Of segments that are older than
-/// `since_ms` as a whole none are passed.
+/// Passes lines that came at `since_ms` or later to `visit`, oldest first, until it breaks.
 pub(super) fn scan(
     folder: &Path,
     since_ms: u64,
@@ -264,7 +263,14 @@ pub(super) fn scan(
         }
         let bytes = load_bytes(folder, *segment, segment.base)?;
         let mut rest = bytes.as_slice();
-        while let Some((content, after)) = record::next(rest) {
+        loop {
+            // Most of a log is older than what is asked for: that is passed at a glance.
+            while let Some((_, after)) = record::pass(rest).filter(|(at_ms, _)| *at_ms < since_ms) {
+                rest = after;
+            }
+            let Some((content, after)) = record::next(rest) else {
+                break;
+            };
             let position = segment.base + (bytes.len() - rest.len()) as u64;
             if let Some(seen) = record::view(content, position)
                 && visit(seen).is_break()

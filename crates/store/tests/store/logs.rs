@@ -371,6 +371,14 @@ async fn a_scan_passes_what_a_reading_gives() {
         })
         .unwrap();
     assert_eq!(count, 1);
+    let mut late = Vec::new();
+    reader
+        .scan(1190, &mut |line| {
+            late.push(line.at_ms);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(late, (1190..1200).collect::<Vec<_>>());
     assert_eq!(logs.reader("nothing").end().unwrap(), 0);
     let last = entries.last().unwrap();
     assert!(reader.end().unwrap() > last.position && reader.bytes().unwrap() > 0);
