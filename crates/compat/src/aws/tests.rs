@@ -724,4 +724,47 @@ proptest! {
             exchange(&fixture, signed(&method, &format!("{path}?{query}")), &body).await;
         });
     }
+
+    /// Calls of Logs, in any order and with anything in them, are answered or refused.
+    #[test]
+    fn no_calls_of_logs_fail(
+        calls in prop::collection::vec((
+            prop::sample::select(vec![
+                "CreateLogGroup", "DeleteLogGroup", "DescribeLogGroups", "CreateLogStream",
+                "DeleteLogStream", "DescribeLogStreams", "PutLogEvents", "GetLogEvents",
+                "FilterLogEvents", "PutRetentionPolicy", "TagLogGroup", "ListTagsLogGroup",
+                "TagResource", "DescribeMetricFilters", "DescribeSubscriptionFilters",
+            ]),
+            prop::collection::vec((
+                prop::sample::select(vec![
+                    "logGroupName", "logStreamName", "logGroupIdentifier", "logStreamNames",
+                    "logStreamNamePrefix", "startTime", "endTime", "limit", "nextToken",
+                    "filterPattern", "startFromHead", "logEvents", "retentionInDays", "tags",
+                    "resourceArn", "orderBy", "descending",
+                ]),
+                prop::sample::select(vec![
+                    r#""g""#, r#""s""#, r#"["s"]"#, "0", "9223372036854775807", "-1", "1e400", "true",
+                    "null", "{}", "[]", r#"[{"timestamp":1795598971916,"message":"m"}]"#, "7",
+                    r#"{"k":"v"}"#, r#""{ $.a = 1 }""#, r#""f/0/s""#, r#""LastEventTime""#,
+                    r#""arn:aws:logs:us-east-1:000000000000:log-group:g""#, "[[[",
+                    r#""b/99999999999999999999999999999999999999999999999999999999/s""#,
+                    r#""b/00000000000000000000000000000000000000000000000000000000/s""#,
+                ]),
+            ), 0..5),
+        ), 1..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let fixture = deployed(echo).await;
+            for (operation, members) in calls {
+                let given = members.iter().map(|(name, value)| format!("\"{name}\":{value},"));
+                let given: String = given.collect();
+                let body = format!(r#"{{{given}"logGroupName":"g","logStreamName":"s"}}"#);
+                let request = of_service("logs")
+                    .header("x-amz-target", format!("Logs_20140328.{operation}"));
+                let answer = exchange(&fixture, request, body.as_bytes()).await;
+                assert!(answer.starts_with("200") || answer.starts_with("400"), "{body}: {answer}");
+            }
+        });
+    }
 }
