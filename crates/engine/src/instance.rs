@@ -41,8 +41,11 @@ pub(crate) struct Live {
     pub(crate) charged_mb: AtomicU64,
     phase: AtomicU8,
     in_flight: AtomicU32,
-    /// When its start began, on the monotonic clock.
+    /// When its start began, on the monotonic clock; of one that an earlier process has left, when
+    /// this one resumed it.
     born: Duration,
+    /// How old it was then.
+    aged: Duration,
     /// Whether it was started ahead and has not served yet.
     pub(crate) parked: AtomicBool,
     /// When it last became idle, in microseconds of the monotonic clock.
@@ -74,6 +77,7 @@ impl Live {
         revision: &Arc<Revision>,
         instances: &Arc<Instances>,
         charged_mb: u64,
+        aged: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -84,6 +88,7 @@ impl Live {
             phase: AtomicU8::new(Phase::Starting as u8),
             in_flight: AtomicU32::new(0),
             born: instances.clock.monotonic(),
+            aged,
             parked: AtomicBool::new(false),
             idle_since_us: AtomicU64::new(0),
             timer_us: AtomicU64::new(u64::MAX),
@@ -111,6 +116,22 @@ impl Live {
         self.after_settling(retired, now);
         // With more than one slot it may have served more than the one it was started for.
         self.instances.turns.give_up_spares(&self.revision);
+        self.watch(gone);
+    }
+
+    /// An instance that an earlier process has left joins its pool, idle.
+    pub(crate) fn resumed(self: &Arc<Self>, instance: Arc<dyn Instance>) {
+        let gone = instance.gone();
+        // Only whoever resumes it gets here, once.
+        let _ = self.instance.set(instance);
+        let now = self.instances.clock.monotonic();
+        self.idle_since_us.store(micros(now), Ordering::Release);
+        let retired = self.revision.pool.resumed(self);
+        self.after_settling(retired, now);
+        self.watch(gone);
+    }
+
+    fn watch(self: &Arc<Self>, gone: BoxFuture<'static, ()>) {
         let live = Arc::clone(self);
         let watcher = self.instances.handle.spawn(async move {
             gone.await;
@@ -173,7 +194,8 @@ impl Live {
         let mut state = self.revision.pool.lock();
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
         state.left(now.saturating_sub(since), self.instances.hold_from);
-        let old = now.saturating_sub(self.born) >= limit::INSTANCE_AGE_MAX;
+        let age = self.aged.saturating_add(now.saturating_sub(self.born));
+        let old = age >= limit::INSTANCE_AGE_MAX;
         if (broken || old) && self.phase() == Phase::Serving {
             self.set_phase(Phase::Draining);
         }
@@ -249,6 +271,22 @@ impl Live {
         self.unwatch();
         let still = self.still.lock().await;
         if let Some(instance) = self.instance.get() {
+            instance.stop().await;
+        }
+        drop(still);
+        self.forget();
+    }
+
+    /// Lets go of it if it is idle, for a later process to resume; ends it where that cannot be.
+    pub(crate) async fn let_go(self: Arc<Self>) {
+        if !self.revision.pool.lock().evict(&self) {
+            return;
+        }
+        self.unwatch();
+        let still = self.still.lock().await;
+        if let Some(instance) = self.instance.get()
+            && !instance.leave().await
+        {
             instance.stop().await;
         }
         drop(still);

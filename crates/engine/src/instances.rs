@@ -98,7 +98,7 @@ impl Instances {
         }
         placed.memory_mb += wanted - taken;
         let id = InstanceId::from_random(self.clock.random_id());
-        let live = Live::new(id.clone(), revision, self, wanted);
+        let live = Live::new(id.clone(), revision, self, wanted, Duration::ZERO);
         placed.live.insert(id, Arc::clone(&live));
         Ok((live, stopping))
     }
@@ -116,6 +116,24 @@ impl Instances {
             instances,
             memory_mb,
         })
+    }
+
+    /// Sets memory aside for an instance that is there already, if there is room.
+    pub(crate) fn place_left(
+        self: &Arc<Self>,
+        revision: &Arc<Revision>,
+        id: InstanceId,
+        aged: Duration,
+    ) -> Option<Arc<Live>> {
+        let wanted = u64::from(revision.config.memory_mb);
+        let mut placed = self.placed.lock();
+        if placed.memory_mb + wanted > self.memory_mb_max || placed.live.contains_key(&id) {
+            return None;
+        }
+        placed.memory_mb += wanted;
+        let live = Live::new(id.clone(), revision, self, wanted, aged);
+        placed.live.insert(id, Arc::clone(&live));
+        Some(live)
     }
 
     /// Nothing is left of an instance; its memory is free.

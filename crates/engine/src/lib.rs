@@ -23,6 +23,7 @@ mod meter;
 mod pool;
 pub mod port;
 mod record;
+mod resume;
 mod settings;
 mod start;
 mod stats;
@@ -33,6 +34,7 @@ mod trial;
 mod turns;
 mod url;
 pub mod verb;
+mod work;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -153,6 +155,7 @@ impl Engine {
             runtime,
         });
         shared.find_waiting().await?;
+        shared.resume_left().await;
         shared.begin_tasks();
         Ok(Self { shared })
     }
@@ -546,6 +549,17 @@ impl Engine {
         }
     }
 
+    /// Takes nothing new, lets busy instances finish for up to `grace`, and lets go of all, for a
+    /// later process to resume; those that cannot be resumed are stopped.
+    pub async fn leave(&self, grace: Duration) {
+        self.shared.leave(grace).await;
+    }
+
+    /// Resolves when no invocation is in flight.
+    pub async fn idle(&self) {
+        self.shared.is_idle().await;
+    }
+
     /// Takes nothing new, lets busy instances finish for up to `grace`, and stops them all.
     pub async fn stop(&self, grace: Duration) {
         self.shared.stop(grace).await;
@@ -553,37 +567,6 @@ impl Engine {
 }
 
 impl Shared {
-    /// Carries something to its end though whoever waits for it may go away: what is on disk
-    /// and what is in memory would else part ways between the store's answer and what follows.
-    async fn finish<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let finished = self.instances.handle.spawn(work).await;
-        finished.unwrap_or_else(|error| {
-            let cause = error.to_string().into();
-            Err(Error::Store(store::Error::Broken {
-                doing: "finish what was begun".into(),
-                cause,
-            }))
-        })
-    }
-
-    /// Does something that waits for the disk where it keeps nobody from going on.
-    async fn block<T: Send + 'static>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce() -> Result<T, store::Error> + Send + 'static,
-    ) -> Result<T, store::Error> {
-        let done = self.instances.handle.spawn_blocking(work).await;
-        done.unwrap_or_else(|error| {
-            Err(store::Error::Broken {
-                doing: doing.to_owned(),
-                cause: error.to_string().into(),
-            })
-        })
-    }
-
     fn begin_tasks(self: &Arc<Self>) {
         let meter = (
             Arc::clone(&self.meter),

@@ -146,6 +146,14 @@ impl Pool {
         state.settle(live)
     }
 
+    /// An instance that an earlier process has left is there. Answers whether it is to be retired at
+    /// once.
+    pub(crate) fn resumed(&self, live: &Arc<Live>) -> bool {
+        let mut state = self.lock();
+        live.set_phase(Phase::Serving);
+        state.settle(live)
+    }
+
     /// A start ended without an instance: so it ends for whoever waits longest.
     pub(crate) fn not_started(&self, placed: Placed) {
         let mut state = self.lock();

@@ -32,6 +32,49 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
 
     /// Starts an instance and has it initialise, within `order.init_timeout`.
     fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>>;
+
+    /// Idle instances that an earlier process of the platform has left.
+    fn left(&self) -> Vec<Left> {
+        Vec::new()
+    }
+
+    /// Has one of those go on, idle as it is. None where it is not what is wanted now, or has ended;
+    /// nothing is left of it then.
+    fn resume(&self, resume: Resume) -> BoxFuture<'_, Option<Arc<dyn Instance>>> {
+        drop(resume);
+        Box::pin(std::future::ready(None))
+    }
+
+    /// Ends all that were left and not resumed.
+    fn end_left(&self) {}
+}
+
+/// An idle instance that an earlier process of the platform has left.
+#[derive(Debug, Clone)]
+pub struct Left {
+    /// Its id.
+    pub instance: InstanceId,
+    /// Which function it runs.
+    pub function: FunctionId,
+    /// Which version.
+    pub version: VersionId,
+    /// When it was initialised, in milliseconds since the Unix epoch.
+    pub born_ms: u64,
+}
+
+/// What an instance is to go on as.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// Its id.
+    pub instance: InstanceId,
+    /// Which function it runs.
+    pub function: FunctionId,
+    /// Which version.
+    pub version: VersionId,
+    /// The settings that the version has now.
+    pub config: Arc<FunctionConfig>,
+    /// Where its log goes.
+    pub log: Arc<dyn LogSink>,
 }
 
 /// Why a function cannot run on this host, with what to do about it.
@@ -230,6 +273,12 @@ pub trait Instance: Send + Sync + fmt::Debug {
 
     /// Ends it and everything it started; resolves when nothing is left.
     fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// Lets go of it where it is idle, for a later process of the platform to resume. Whether that
+    /// was done: it is then not to be used any more, and goes on when dropped.
+    fn leave(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
 
     /// Private memory it uses now, in bytes, where the host can tell.
     fn memory_bytes(&self) -> Option<u64>;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use crate::Shared;
-use crate::instance::Phase;
+use crate::instance::{Live, Phase};
 
 /// How long instances may take to go once nothing is waited for any more.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -19,9 +19,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct InFlightCount {
     count: AtomicUsize,
     stopping: AtomicBool,
+    /// Whether anybody waits for the count to become zero.
+    watch: AtomicBool,
     /// Whether instances are being ended under the requests they have.
     cutting_off: AtomicBool,
-    /// Notified when the count becomes zero while stopping.
+    /// Notified when the count becomes zero while anybody waits for that.
     none: Notify,
 }
 
@@ -31,7 +33,7 @@ impl InFlightCount {
     }
 
     pub(crate) fn end(&self) {
-        if self.count.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_stopping() {
+        if self.count.fetch_sub(1, Ordering::SeqCst) == 1 && self.watch.load(Ordering::SeqCst) {
             self.none.notify_waiters();
         }
     }
@@ -51,6 +53,7 @@ impl InFlightCount {
 
     /// Lets nothing more begin.
     fn stop(&self) {
+        self.watch.store(true, Ordering::SeqCst);
         self.stopping.store(true, Ordering::SeqCst);
     }
 
@@ -69,6 +72,25 @@ impl InFlightCount {
 
 impl Shared {
     pub(crate) async fn stop(&self, grace: Duration) {
+        self.finish_invocations(grace).await;
+        self.end().await;
+    }
+
+    /// The same, but idle instances go on for a later process to resume.
+    pub(crate) async fn leave(&self, grace: Duration) {
+        self.finish_invocations(grace).await;
+        let all = self.instances.all();
+        join_all(all.into_iter().map(Live::let_go)).await;
+        self.end().await;
+    }
+
+    /// Resolves once no invocation is in flight.
+    pub(crate) async fn is_idle(&self) {
+        self.in_flight.watch.store(true, Ordering::SeqCst);
+        self.in_flight.is_none().await;
+    }
+
+    async fn finish_invocations(&self, grace: Duration) {
         self.in_flight.stop();
         self.events.wake.notify_one();
         let deadline = self.clock.sleep(grace);
@@ -76,6 +98,9 @@ impl Shared {
             () = self.in_flight.is_none() => {}
             () = deadline => self.in_flight.cutting_off.store(true, Ordering::SeqCst),
         }
+    }
+
+    async fn end(&self) {
         for entry in self.catalog.load().entries() {
             entry
                 .versions()
