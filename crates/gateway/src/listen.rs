@@ -58,6 +58,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long requests in flight may go on once the server is told to stop.
     pub drain: Duration,
+    /// How long a connection that was accepted before that may take to send its first request.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
@@ -77,6 +79,7 @@ impl Default for Limits {
             body_rate_min: 16 * 1024,
             write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+            linger: Duration::ZERO,
         }
     }
 }
@@ -291,6 +294,8 @@ where
 const REFUSALS_MAX: usize = 64;
 /// Longest that telling so may take (ours).
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often it is looked whether a first request has come (ours).
+const LINGER_LOOK: Duration = Duration::from_millis(5);
 /// Pause after the system refuses to accept (ours).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -305,6 +310,7 @@ async fn serve<S, F, T>(
     F: Future<Output = Response<Body>> + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let first = seat.clone();
     let io = PacedStream::new(stream, shared.limits.write_timeout, shared.clock.clone());
     let service = {
         let (shared, learnt) = (shared.clone(), Learnt::default());
@@ -321,12 +327,31 @@ async fn serve<S, F, T>(
         biased;
         end = connection.as_mut() => end,
         () = stop => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // One that has said nothing yet would be closed under a request on its way.
+            let end = tokio::select! {
+                biased;
+                end = connection.as_mut() => Some(end),
+                () = heard_first(&shared, &first) => None,
+            };
+            match end {
+                Some(end) => end,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = end {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Waits for the first request of a connection, for `limits.linger` at most.
+async fn heard_first<S>(shared: &Shared<S>, seat: &Seat) {
+    let until = shared.clock.monotonic() + shared.limits.linger;
+    while !seat.is_heard() && shared.clock.monotonic() < until {
+        shared.clock.sleep(LINGER_LOOK).await;
     }
 }
 

@@ -104,6 +104,13 @@ impl Seat {
     }
 }
 
+impl Seat {
+    /// Whether a whole head has come yet.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut unheard = self.seats.lock();
