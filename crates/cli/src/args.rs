@@ -179,6 +179,18 @@ pub(crate) struct Up {
     /// Further host name that function URLs on loopback may be addressed to
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
+    /// Take over from the dayfly that serves this data folder, as for an upgrade: warm instances go
+    /// on, requests in flight are answered by the old one, and new ones wait until it has gone
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// How long requests in flight may go on when another dayfly takes over from this one, in
+    /// seconds
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=1000))]
+    pub(crate) drain: u64,
+    /// How long idle instances and the port wait for the next start, in seconds, if this dayfly is
+    /// killed or leaves at SIGUSR2; with 0 they end with it, and nothing can be taken over
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub(crate) keep: u64,
     /// Print where it listens as a line of JSON
     #[arg(long)]
     pub(crate) json: bool,

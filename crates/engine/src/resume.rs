@@ -37,12 +37,15 @@ impl Shared {
         let Some(live) = placed else {
             return false;
         };
+        // As it was named at its start, which was no other day unless that was at midnight.
+        let stream = model::log::stream_name(left.born_ms, left.version, &left.instance);
+        let log = FunctionLog::new(&self.logs, &revision.function, stream.into());
         let resume = Resume {
             instance: left.instance,
             function: left.function,
             version: left.version,
             config: Arc::clone(&revision.config),
-            log: Arc::new(FunctionLog::new(&self.logs, &revision.function)),
+            log: Arc::new(log),
         };
         match self.runtime.resume(resume).await {
             Some(instance) => live.resumed(instance),

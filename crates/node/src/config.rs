@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use compat::aws::Access;
 use gateway::tls::Tls;
@@ -49,6 +50,13 @@ pub struct Config {
     pub lite: Lite,
     /// Generic jails kept ready.
     pub jails_ready: usize,
+    /// How long instances wait for another process with this data folder once this one is gone;
+    /// none where they end with it.
+    pub keep: Option<Duration>,
+    /// Whether to take over from the process that has this data folder.
+    pub replace: bool,
+    /// How long requests in flight may go on when another process takes over.
+    pub drain: Duration,
     /// Memory that all instances together may have by their settings, in MB.
     pub memory_mb_max: u64,
     /// Instances that are started at once; further starts wait for their turn.
@@ -90,6 +98,9 @@ impl Config {
             allow_exec_tmp: false,
             lite: Lite::WhereNeeded,
             jails_ready: 4,
+            keep: None,
+            replace: false,
+            drain: Duration::from_secs(30),
             memory_mb_max: host_memory_mb() * 4 / 5,
             // Starting is work for processors: more at once would all be slower.
             starts_at_once: 2 * processors(),
@@ -112,6 +123,7 @@ impl Config {
             url_ports: false,
             outside_network: false,
             lite: Lite::Never,
+            keep: Some(Duration::from_secs(10)),
             ..Self::dev(data, cache, program, account, region)
         }
     }

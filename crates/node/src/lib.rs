@@ -10,6 +10,7 @@ mod fixture;
 mod front;
 pub mod keys;
 mod node;
+mod port;
 mod profile;
 mod stop;
 pub mod up;
@@ -38,15 +39,23 @@ pub fn now_ms() -> u64 {
     store::SystemClock::new().now_ms()
 }
 
-/// Resolves at each SIGHUP, by which a server is told to read its files again.
+/// Resolves at each signal of one kind, by which a server is told something.
 #[derive(Debug)]
-pub struct Hangups(Option<tokio::signal::unix::Signal>);
+pub struct Told(Option<tokio::signal::unix::Signal>);
 
-impl Hangups {
-    /// From now on a SIGHUP does not end the program.
-    pub fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self(signal(SignalKind::hangup()).ok())
+impl Told {
+    /// SIGHUP: to read its files again. From now on it does not end the program.
+    pub fn to_reload() -> Self {
+        Self::by(tokio::signal::unix::SignalKind::hangup())
+    }
+
+    /// SIGUSR2: to let go of everything, for another process to take over.
+    pub fn to_leave() -> Self {
+        Self::by(tokio::signal::unix::SignalKind::user_defined2())
+    }
+
+    fn by(kind: tokio::signal::unix::SignalKind) -> Self {
+        Self(tokio::signal::unix::signal(kind).ok())
     }
 
     /// The next one.
@@ -55,12 +64,6 @@ impl Hangups {
             Some(signal) => drop(signal.recv().await),
             None => std::future::pending().await,
         }
-    }
-}
-
-impl Default for Hangups {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -12,7 +12,7 @@ use gateway::listen::{Limits, Peer, Server};
 use parking_lot::Mutex;
 use process::Processes;
 use process::interpreter::Surroundings;
-use process::spawner::Spawner;
+use process::spawner::{Kept, Spawner};
 use store::{Clock, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Config;
 use crate::front::{Front, Serve, Service};
+use crate::port::{inherited, listen, open, spawner, succeed, visits};
 use crate::stop::Stop;
 use crate::url_ports::{MovedUrls, PortTable, UrlPorts};
 
@@ -28,6 +29,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long answers may still be written once every instance has ended: what goes on longer, such
 /// as a log that is followed, would never end (ours).
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How long a connection that was accepted may take to send its first request once another process
+/// takes over (ours: many times what a client near or far takes).
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Lines about what takes long that wait for whoever listens; progress that is older is lost.
 const PROGRESS_LINES: usize = 16;
@@ -55,6 +60,15 @@ pub enum Error {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// Another process serves this data folder.
+    #[error("serve {folder}: a dayfly does that already", folder = folder.display())]
+    Served {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Nothing can be taken over from the process that serves this data folder.
+    #[error("{0}")]
+    Succession(String),
     /// A folder cannot be made.
     #[error("make the folder {folder}: {cause}", folder = folder.display())]
     Folder {
@@ -115,7 +129,11 @@ impl Node {
     /// Assembles the rooms and begins to serve.
     pub async fn new(config: Config) -> Result<Self, Error> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let listener = listen(config.listen).await?;
+        let mut visits = visits(&config, &clock).await?;
+        let listener = match inherited(&mut visits, config.listen) {
+            Some(listener) => listener,
+            None => listen(config.listen).await?,
+        };
         let address = listener.local_addr().map_err(|cause| Error::Listen {
             address: config.listen,
             cause,
@@ -126,12 +144,39 @@ impl Node {
                 cause,
             })?;
         }
-        let store = Arc::new(store::Sqlite::open(&config.data, Arc::clone(&clock))?);
+        let spawner = spawner(&config, address, &clock)?;
+        // Whoever has left may be about to close its files.
+        let patient = !visits.is_empty();
+        let kept = succeed(visits, &spawner, &listener, &clock).await?;
+        let assembled = Self::assemble(
+            config,
+            (listener, address),
+            spawner.clone(),
+            (kept, patient),
+            clock,
+        );
+        // What is kept may be of use to the next one.
+        assembled.await.inspect_err(|_| spawner.leave())
+    }
+
+    async fn assemble(
+        config: Config,
+        (listener, address): (TcpListener, SocketAddr),
+        spawner: Spawner,
+        (kept, patient): (Vec<Kept>, bool),
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let (store, logs) = open(&config, patient, &clock).await?;
         let trees = Arc::new(store::Trees::open(&config.data.join("code"))?);
-        let logs = store::Logs::open(&config.data.join("logs"), Arc::clone(&clock))?;
         let endpoint = Endpoint::default();
         let progress = broadcast::Sender::new(PROGRESS_LINES);
-        let (spawner, processes) = sandboxes(&config, address, &endpoint, &clock, &progress)?;
+        let processes = processes(
+            &config,
+            address,
+            (&spawner, kept),
+            &endpoint,
+            (&clock, &progress),
+        );
         let engine = Engine::open(
             engine_config(&config),
             Arc::clone(&store) as Arc<dyn store::Store>,
@@ -153,7 +198,7 @@ impl Node {
             Box::pin(async move { front.answer(request).await })
         });
         let tls = config.tls.clone();
-        let server: Serve = Server::with_tls(service, limits(), tls, Arc::clone(&clock));
+        let server: Serve = Server::with_tls(service, limits(&config), tls, Arc::clone(&clock));
         endpoint.set(server.clone());
         let stop = Stop::new();
         let urls = UrlPorts::new(
@@ -203,6 +248,46 @@ impl Node {
 }
 
 impl Node {
+    /// Answers what is in flight, for as long as that may take, and lets go of everything for
+    /// another process: the port goes on listening, and idle instances wait.
+    pub async fn leave(&self) {
+        let began = self.clock.monotonic();
+        self.stop.give();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        let aborts: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
+        let served = async {
+            for task in tasks {
+                // One that panicked has ended, too.
+                let _ = task.await;
+            }
+            self.urls.ended().await;
+        };
+        // What goes on after every invocation, such as a log that is followed, would never end.
+        let idle = async {
+            self.clock.sleep(LINGER).await;
+            self.engine.idle().await;
+            self.clock.sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            () = served => {}
+            () = idle => {}
+            () = self.clock.sleep(self.config.drain) => {}
+        }
+        let spent = self.clock.monotonic().saturating_sub(began);
+        self.engine
+            .leave(self.config.drain.saturating_sub(spent))
+            .await;
+        aborts.iter().for_each(AbortHandle::abort);
+        self.engine.logs().flush().await;
+        self.endpoint.clear();
+        self.spawner.leave();
+    }
+
+    /// Resolves once another process waits to take over.
+    pub fn succeeded(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.spawner.succeeded()
+    }
+
     /// Stops serving, lets busy instances end for a while, and ends every sandbox.
     pub async fn stop(&self) {
         self.stop.give();
@@ -361,28 +446,18 @@ impl Endpoint {
     }
 }
 
-/// The spawner and, on it, functions as processes.
-fn sandboxes(
+/// Functions as processes.
+fn processes(
     config: &Config,
     address: SocketAddr,
+    (spawner, kept): (&Spawner, Vec<Kept>),
     endpoint: &Endpoint,
-    clock: &Arc<dyn Clock>,
-    progress: &broadcast::Sender<String>,
-) -> Result<(Spawner, Arc<Processes>), Error> {
-    let spawner = Spawner::launch(
-        process::spawner::Config {
-            program: config.program.clone(),
-            pool: config.jails_ready,
-            runtime_dir: config.data.clone(),
-            endpoint_port: address.port(),
-            lite: config.lite,
-        },
-        Arc::clone(clock),
-    )
-    .map_err(|error| Error::Spawner(error.to_string()))?;
+    (clock, progress): (&Arc<dyn Clock>, &broadcast::Sender<String>),
+) -> Arc<Processes> {
     let (endpoint, progress) = (endpoint.clone(), progress.clone());
-    let processes = Processes::new(process::Config {
+    Arc::new(Processes::new(process::Config {
         spawner: spawner.clone(),
+        kept,
         cache: runtimes_folder(&config.cache),
         endpoint: Arc::new(move |from, stream| {
             let endpoint = endpoint.clone();
@@ -403,8 +478,7 @@ fn sandboxes(
             let _ = progress.send(line.to_owned());
         }),
         clock: Arc::clone(clock),
-    });
-    Ok((spawner, Arc::new(processes)))
+    }))
 }
 
 /// Where fetched interpreters are kept, in the user's cache.
@@ -412,32 +486,13 @@ pub(crate) fn runtimes_folder(cache: &Path) -> PathBuf {
     cache.join("runtimes")
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {
-            let by = who_listens(address).await;
-            Err(Error::PortTaken { address, by })
-        }
-        Err(cause) => Err(Error::Listen { address, cause }),
-    }
-}
-
-/// Says so where it is one of us that has the port.
-async fn who_listens(address: SocketAddr) -> String {
-    let Ok(client) = api::client::Client::new(&format!("http://{address}")) else {
-        return String::new();
-    };
-    match client.info().await {
-        Ok(info) => format!(" by another dayfly (version {})", info.version),
-        Err(_) => String::new(),
-    }
-}
-
 /// Those of every node, and room for code that is deployed to it.
-fn limits() -> Limits {
+fn limits(config: &Config) -> Limits {
     let limits = Limits::default();
+    let keeps = config.keep.is_some();
     Limits {
+        drain: if keeps { config.drain } else { limits.drain },
+        linger: if keeps { LINGER } else { limits.linger },
         body_bytes_max: limits.body_bytes_max.max(api::archive::ARCHIVE_BYTES_MAX),
         ..limits
     }

@@ -30,6 +30,15 @@ pub enum Error {
         /// Why there are none.
         reason: String,
     },
+    /// Another process serves this data folder.
+    #[error(
+        "serve {folder}: a dayfly does that already; stop it first, or take over from it with \
+         --replace", folder = folder.display()
+    )]
+    Served {
+        /// The folder.
+        folder: std::path::PathBuf,
+    },
     /// The node did not start.
     #[error(transparent)]
     Node(NodeError),
@@ -54,6 +63,7 @@ impl Up {
         let account = config.account.clone();
         let node = Node::new(config).await.map_err(|error| match error {
             NodeError::Spawner(reason) => Error::NoJails { reason },
+            NodeError::Served { folder } => Error::Served { folder },
             error => Error::Node(error),
         })?;
         let all = node.engine().keys();
@@ -89,6 +99,12 @@ impl Up {
     pub fn reload(&self) -> Result<(), gateway::tls::Error> {
         let tls = &self.node.config().tls;
         tls.as_ref().map_or(Ok(()), gateway::tls::Tls::reload)
+    }
+
+    /// Answers what is in flight, and lets go of the port and of idle instances, for another process
+    /// to take over.
+    pub async fn leave(&self) {
+        self.node.leave().await;
     }
 
     /// Stops serving, lets busy instances end for a while, and ends every sandbox.

@@ -22,7 +22,9 @@ use crate::contract::lambda::runtime_api::RuntimeApi;
 use crate::contract::lambda::wire::{Lost, Reply, Wire};
 use crate::contract::lambda::words::{self, Exit};
 use crate::jail::Peers;
+use crate::keeping::Note;
 use closing::Closing;
+use keep::Kept;
 use memory::Memory;
 use output::Output;
 use sandbox::Sandbox;
@@ -31,6 +33,7 @@ use watched::Broken;
 mod closing;
 #[cfg(test)]
 mod conformance;
+pub(crate) mod keep;
 mod memory;
 pub(crate) mod output;
 pub(crate) mod sandbox;
@@ -104,6 +107,7 @@ struct Shared {
     /// Turns true once, when it is no longer alive.
     gone: watch::Sender<bool>,
     memory: Memory,
+    kept: Kept,
 }
 
 impl Shared {
@@ -219,6 +223,7 @@ impl LambdaInstance {
             over: false,
             handed_on: false,
         };
+        shared.mark_busy();
         shared.thawed().await;
         let format = shared.config.log_format;
         shared.output.begin(&call.id, call.tail);
@@ -235,7 +240,8 @@ impl LambdaInstance {
         let verdict = shared.verdict(&call).await;
         let now = shared.clock.monotonic();
         let handler = now.saturating_sub(began);
-        if verdict.ends().is_some() {
+        let ends = verdict.ends().is_some();
+        if ends {
             // Looked at before it is gone, for afterwards nobody can.
             shared
                 .memory
@@ -247,6 +253,9 @@ impl LambdaInstance {
             .memory
             .used_mb(&*shared.sandbox, now, false, shared.config.memory_mb);
         let execution = shared.conclude(&call, verdict, handler, used_mb);
+        if !ends {
+            shared.mark_idle();
+        }
         in_flight.over = true;
         execution
     }
@@ -519,6 +528,10 @@ impl Instance for LambdaInstance {
         })
     }
 
+    fn leave(&self) -> BoxFuture<'_, bool> {
+        Box::pin(self.shared.leave())
+    }
+
     fn settling(&self) -> Option<BoxFuture<'static, Option<Settled>>> {
         // Nothing else ever puts anything there.
         if !self.shared.extensions.are_used() {
@@ -558,6 +571,8 @@ pub(crate) struct Parts {
     pub(crate) order: StartOrder,
     /// Whether timeouts are suspended.
     pub(crate) patient: bool,
+    /// What another process of the platform is to know of it, where one could go on with it.
+    pub(crate) note: Option<Note>,
     /// Tasks that live as long as it does.
     pub(crate) tasks: Tasks,
 }

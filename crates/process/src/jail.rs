@@ -17,6 +17,7 @@ mod ids;
 mod inside;
 mod landlock;
 mod lite;
+pub(crate) mod marks;
 pub(crate) mod message;
 mod net;
 pub(crate) mod plan;
@@ -44,6 +45,7 @@ use rustix::process::{Resource, Rlimit};
 
 use cgroup::Cgroups;
 use context::Context as _;
+use helper::keep::Keeping;
 use helper::{Ground, Helper, Ready, Walls};
 use ids::Ids;
 use message::{Notice, Request, Settings};
@@ -75,15 +77,18 @@ pub fn spawner_main() -> ExitCode {
 fn run() -> io::Result<()> {
     let daemon = settle()?;
     let cgroups = Cgroups::open();
-    let settings = match begin(&daemon) {
-        Ok(Some(settings)) => settings,
+    let (settings, descriptors) = match begin(&daemon) {
+        Ok(Some(begun)) => begun,
         nothing => {
             cgroups.close();
             return nothing.map(|_| ());
         }
     };
     let voice = daemon.try_clone()?;
-    match prepare(daemon, cgroups, &settings) {
+    // Instances without walls are ended by their first processes, which hang on to a daemon.
+    let keeps = settings.keep_ms > 0 && settings.lite.is_none();
+    let keeping = keeps.then(|| Keeping::new(&settings, descriptors));
+    match prepare(daemon, cgroups, &settings, keeping.flatten()) {
         Ok((helper, host, first)) => {
             drop(voice);
             helper.run(host, first)
@@ -101,12 +106,16 @@ fn prepare(
     daemon: OwnedFd,
     cgroups: Cgroups,
     settings: &Settings,
+    keeping: Option<Keeping>,
 ) -> io::Result<(Helper, Host, Ready)> {
     let found = walls(settings);
     let ((walls, rights), filter, epoll) = match found.and_then(with_tools) {
         Ok(found) => found,
         Err(error) => {
             cgroups.close();
+            if let Some(keeping) = &keeping {
+                keeping.close();
+            }
             return Err(error);
         }
     };
@@ -122,7 +131,7 @@ fn prepare(
         endpoint_port: settings.endpoint_port,
     };
     let (kind, controllers) = (ground.cgroups.kind(), ground.cgroups.controllers());
-    let mut helper = Helper::new(daemon, epoll, ground);
+    let mut helper = Helper::new(daemon, epoll, ground, keeping);
     let (facts, first) = match helper.trial() {
         Ok(made) => made,
         Err(error) => {
@@ -212,19 +221,20 @@ fn settle() -> io::Result<OwnedFd> {
     Ok(daemon)
 }
 
-/// The daemon's first message; none if there is no daemon.
-fn begin(daemon: &OwnedFd) -> io::Result<Option<Settings>> {
+/// The daemon's first message, with what came with it; none if there is no daemon.
+fn begin(daemon: &OwnedFd) -> io::Result<Option<(Settings, Vec<OwnedFd>)>> {
     let limit = Timespec {
         tv_sec: BEGIN_SECONDS,
         tv_nsec: 0,
     };
     rustix::event::poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&limit))?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    let Ok((length, _)) = wire::receive(daemon, &mut buffer, RecvFlags::DONTWAIT) else {
+    let received = wire::receive(daemon, &mut buffer, RecvFlags::DONTWAIT);
+    let Ok((length, descriptors)) = received else {
         return Ok(None);
     };
     match Request::read(buffer.get(..length).unwrap_or_default()) {
-        Ok(Request::Begin(settings)) => Ok(Some(settings)),
+        Ok(Request::Begin(settings)) => Ok(Some((settings, descriptors))),
         _ => Ok(None),
     }
 }

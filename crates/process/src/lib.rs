@@ -8,6 +8,7 @@ mod inspect;
 mod instance;
 pub mod interpreter;
 mod jail;
+mod keeping;
 mod machine;
 mod processes;
 mod resolver;

@@ -2,12 +2,14 @@
 //! an instance needs around it.
 
 use std::fmt;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::port::{CannotRun, StartError, StartFault, StartOrder, Started, Warning};
+use engine::port::{
+    CannotRun, Instance, Left, Resume, StartError, StartFault, StartOrder, Started, Warning,
+};
 use futures_util::future::BoxFuture;
 use model::{FunctionConfig, FunctionId, InstanceId, Runtime, VersionId};
 use sha2::{Digest, Sha256};
@@ -20,7 +22,7 @@ use crate::contract::lambda::order::{
     self, NODE_INSPECT_PORT, PYTHON_INSPECT_PORT, Program, Rules, TELEMETRY_DIALERS,
 };
 use crate::contract::lambda::{bootstrap, environment};
-use crate::egress::{Egress, Reach};
+use crate::egress::Reach;
 use crate::host::{Host, Isolation};
 use crate::inspect::Forward;
 use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
@@ -28,10 +30,13 @@ use crate::instance::watched::Broken;
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
 use crate::jail::Peers;
+use crate::keeping::{Leftovers, Note};
 use crate::machine;
-use crate::resolver::{Lookups, Resolver};
+use crate::resolver::Lookups;
 use crate::sdk::Sdk;
-use crate::spawner::{self, Jail, Spawner};
+use crate::spawner::{self, Jail, Kept, Spawner};
+
+mod resume;
 
 /// Who is at the other end of a connection that came out of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +61,8 @@ const ENDPOINT_CONNECTIONS_MAX: usize = 64;
 pub struct Config {
     /// Makes the jails.
     pub spawner: Spawner,
+    /// What earlier processes of the platform have left.
+    pub kept: Vec<Kept>,
     /// Folder for what is fetched once and kept.
     pub cache: PathBuf,
     /// Serves connections to the platform's endpoint.
@@ -93,11 +100,13 @@ pub struct Processes {
     finder: Arc<Finder>,
     sdk: Sdk,
     lookups: Lookups,
+    left: Leftovers,
 }
 
 impl Processes {
     /// Functions that run in the spawner's jails.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        let left = Leftovers::new(std::mem::take(&mut config.kept));
         let finder = Finder::new(
             config.surroundings.clone(),
             config.strict_runtimes,
@@ -115,6 +124,7 @@ impl Processes {
             finder: Arc::new(finder),
             sdk,
             lookups: Lookups::default(),
+            left,
         }
     }
 
@@ -253,16 +263,20 @@ impl Processes {
             outside: self.config.reach != Reach::Nowhere,
         };
         let jail_order = order::order(&start, &program, &environment, &extensions, rules);
+        let keeps = self.config.spawner.keeps() && jail_order.dialers == 0;
+        let launcher = jail_order.control;
         let jail = self
             .config
             .spawner
             .claim(jail_order)
             .await
             .map_err(start_error)?;
+        let note = keeps.then(|| Note::of(&start, self.config.endpoint_port, launcher));
         let name = runtime_name(&start, &program);
         let peers = lite.then(|| Peers::below(jail.first));
         let mut parts = self.parts(start, (jail, debugger), environment.own, peers);
         parts.extensions = extensions;
+        parts.note = note;
         start::start(parts, &name, claimed, Arc::clone(clock)).await
     }
 
@@ -348,15 +362,9 @@ impl Processes {
         } = jail;
         // A trial's listeners are closed here, so that whatever it connects to refuses at once.
         if !start.is_trial() {
-            self.open_outside(&start, (doors.egress, doors.dns, doors.dns_tcp), &mut tasks);
-        }
-        if let Some(endpoint) = doors.endpoint.filter(|_| !start.is_trial()) {
-            tasks.spawn(serve_endpoint(
-                endpoint,
-                identity,
-                Arc::clone(&self.config.endpoint),
-                Arc::clone(&self.config.clock),
-            ));
+            let outside = (doors.egress, doors.dns, doors.dns_tcp);
+            self.open_outside(&start.log, outside, &mut tasks);
+            self.open_endpoint(doors.endpoint, identity, &mut tasks);
         }
         Parts {
             sandbox,
@@ -370,38 +378,8 @@ impl Processes {
             variables,
             order: start,
             patient,
+            note: None,
             tasks,
-        }
-    }
-
-    /// Carries the instance's connections to the outside and answers its questions for names,
-    /// where it has listeners for them.
-    fn open_outside(
-        &self,
-        start: &StartOrder,
-        listeners: (Option<TcpListener>, Option<UdpSocket>, Option<TcpListener>),
-        tasks: &mut Tasks,
-    ) {
-        let (reach, clock) = (self.config.reach, &self.config.clock);
-        let (egress, udp, tcp) = listeners;
-        if let Some(listener) = egress {
-            let egress = Egress {
-                listener,
-                reach,
-                log: Arc::clone(&start.log),
-                clock: Arc::clone(clock),
-            };
-            tasks.spawn(egress.run());
-        }
-        if let (Some(udp), Some(tcp)) = (udp, tcp) {
-            let resolver = Resolver {
-                udp,
-                tcp,
-                reach,
-                lookups: self.lookups.clone(),
-                clock: Arc::clone(clock),
-            };
-            tasks.spawn(resolver.run());
         }
     }
 
@@ -445,6 +423,18 @@ impl engine::port::Runtime for Processes {
 
     fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>> {
         Box::pin(self.begin(order))
+    }
+
+    fn left(&self) -> Vec<Left> {
+        self.left.all()
+    }
+
+    fn resume(&self, resume: Resume) -> BoxFuture<'_, Option<Arc<dyn Instance>>> {
+        Box::pin(self.go_on(resume))
+    }
+
+    fn end_left(&self) {
+        self.left.end();
     }
 }
 

@@ -2,12 +2,13 @@
 //! them. Safe and asynchronous; everything that needs rights happens in the helper.
 
 mod jail;
+mod keep;
 mod link;
 mod memory;
 mod order;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -18,8 +19,10 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 
 pub use self::jail::{Doors, Jail, Keeper};
+pub use self::keep::{Inherited, Keep, Kept, Visits};
 pub use self::order::{Bind, Companion, CompanionEnd, Exit, Limits, Order, Status};
 
+use self::keep::Door;
 use self::link::Link;
 use crate::host::Host;
 use crate::jail::PORTS;
@@ -53,6 +56,9 @@ pub struct Config {
     pub endpoint_port: u16,
     /// Whether functions may run without a jail.
     pub lite: Lite,
+    /// Whether instances outlive this process for a while, for another to take over; they end with
+    /// it where there is nothing here.
+    pub keep: Option<Keep>,
 }
 
 /// When functions run behind filters only, among the host's processes and on its network.
@@ -115,6 +121,20 @@ pub enum Error {
     /// The helper is gone.
     #[error("claim a sandbox: the spawner has ended; restart dayfly")]
     Ended,
+    /// What is kept for another daemon could not be made ready.
+    #[error("make ready what another dayfly could take over, in {folder}: {cause}", folder = folder.display())]
+    Door {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The spawner of an earlier daemon did not answer as it should.
+    #[error("take over from an earlier dayfly: {0}")]
+    Visit(#[source] io::Error),
+    /// Another start was quicker.
+    #[error("take over from the dayfly that runs: another start does so already")]
+    Taken,
 }
 
 /// A running spawner helper; cheap to clone. When the last one is dropped, every jail and the
@@ -128,13 +148,23 @@ pub struct Spawner {
 struct Shared {
     host: Host,
     link: Arc<Link>,
+    /// To the helpers of earlier daemons, which make no jails.
+    inherited: parking_lot::Mutex<Vec<Arc<Link>>>,
     clock: Arc<dyn store::Clock>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let link = self.link.clone();
+        for link in std::mem::take(self.inherited.get_mut()) {
+            self.end(link);
+        }
+        self.end(self.link.clone());
+    }
+}
+
+impl Shared {
+    fn end(&self, link: Arc<Link>) {
         self.runtime.spawn(async move {
             let _ = link.send(&Request::Shutdown, &[]).await;
             link.drain();
@@ -151,17 +181,29 @@ impl Spawner {
             return Err(Error::Port { port });
         }
         raise_open_files();
-        let (socket, mut child, host) = start(&config)?;
+        let door = config.keep.as_ref().map(|keep| {
+            let name = model::id::hex(&clock.random_id());
+            Door::open(keep, &name).map_err(|cause| Error::Door {
+                folder: keep.folder.clone(),
+                cause,
+            })
+        });
+        let door = door.transpose()?;
+        let (socket, mut child, host) = start(&config, door.as_ref())?;
+        let marks = door.map(|door| door.marks);
         // It is a packet socket, but readiness is all that this type is used for.
         let socket = std::os::unix::net::UnixStream::from(socket);
         socket.set_nonblocking(true).map_err(Error::Launch)?;
         let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::Launch)?;
-        let link = Link::new(socket, config.pool, clock.clone());
+        let link = Link::new(socket, config.pool, marks, clock.clone());
         tokio::spawn(link.clone().keep_full());
         tokio::spawn(link.clone().keep_killing());
         let listening = link.clone();
         tokio::spawn(async move {
             listening.clone().listen().await;
+            if listening.is_leaving() {
+                return;
+            }
             let buried = tokio::task::spawn_blocking(move || bury(&mut child, &config.program));
             let _ = buried.await;
             listening.ended.send_replace(true);
@@ -172,6 +214,7 @@ impl Spawner {
             shared: Arc::new(Shared {
                 host,
                 link,
+                inherited: parking_lot::Mutex::default(),
                 clock,
                 runtime,
             }),
@@ -238,11 +281,65 @@ impl Spawner {
         })
     }
 
+    /// Whether instances outlive this process for a while.
+    pub fn keeps(&self) -> bool {
+        self.shared.link.marks.is_some()
+    }
+
+    /// Takes the helpers of earlier daemons on, to end with this one; answers the jails that they
+    /// kept.
+    pub fn inherit(&self, inherited: Inherited) -> Vec<Kept> {
+        self.shared.inherited.lock().extend(inherited.links);
+        inherited.jails
+    }
+
+    /// Has the helper hold a listener, so that it goes on listening whatever becomes of this process,
+    /// until another one takes over or does not come. Nothing where nothing is kept.
+    pub async fn hold(&self, listener: BorrowedFd<'_>) {
+        if self.keeps() {
+            let _ = self.shared.link.send(&Request::Hold, &[listener]).await;
+        }
+    }
+
+    /// Resolves once another process waits to take over.
+    pub fn succeeded(&self) -> impl Future<Output = ()> + Send + use<> {
+        let links = self.links();
+        let waits = links.map(|link| {
+            let mut successor = link.successor.subscribe();
+            Box::pin(async move {
+                if successor.wait_for(|waits| *waits).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        let waits: Vec<_> = waits.collect();
+        async move {
+            futures_util::future::select_all(waits).await;
+        }
+    }
+
+    /// Lets go of the helpers and of everything they keep, for another process to take over. What
+    /// was not left by itself ends.
+    pub fn leave(&self) {
+        for link in self.links() {
+            link.leave();
+        }
+    }
+
+    fn links(&self) -> impl Iterator<Item = Arc<Link>> + use<> {
+        let inherited = self.shared.inherited.lock().clone();
+        [self.shared.link.clone()].into_iter().chain(inherited)
+    }
+
     /// Ends every jail and the helper; resolves when nothing is left.
     pub async fn shutdown(&self) {
-        let link = &self.shared.link;
-        let _ = link.send(&Request::Shutdown, &[]).await;
-        self.ended().await;
+        for link in self.links() {
+            let _ = link.send(&Request::Shutdown, &[]).await;
+        }
+        for link in self.links() {
+            let mut ended = link.ended.subscribe();
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
     }
 
     /// Resolves when the helper has ended, asked to or not, and nothing of it is left.
@@ -268,8 +365,9 @@ pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
         },
         endpoint_port: 4566,
         lite: Lite::WhereNeeded,
+        keep: None,
     };
-    let (socket, mut child, host) = start(&config)?;
+    let (socket, mut child, host) = start(&config, None)?;
     // The helper ends with its socket.
     drop(socket);
     child.wait().map_err(Error::Launch)?;
@@ -277,19 +375,23 @@ pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
 }
 
 /// Starts a helper that makes jails, or one that does without where that is allowed.
-fn start(config: &Config) -> Result<(OwnedFd, Child, Host), Error> {
+fn start(config: &Config, door: Option<&Door>) -> Result<(OwnedFd, Child, Host), Error> {
     let reason = match config.lite {
         Lite::Always => "it was asked for".to_owned(),
-        lite => match start_helper(config, None) {
+        lite => match start_helper(config, None, door) {
             Err(Error::Host { reason }) if lite == Lite::WhereNeeded => reason,
             started => return started,
         },
     };
-    start_helper(config, Some(reason))
+    start_helper(config, Some(reason), None)
 }
 
 /// `lite` is why it is to do without jails, if it is.
-fn start_helper(config: &Config, lite: Option<String>) -> Result<(OwnedFd, Child, Host), Error> {
+fn start_helper(
+    config: &Config,
+    lite: Option<String>,
+    door: Option<&Door>,
+) -> Result<(OwnedFd, Child, Host), Error> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -306,7 +408,7 @@ fn start_helper(config: &Config, lite: Option<String>) -> Result<(OwnedFd, Child
     let mut child = command.spawn().map_err(Error::Launch)?;
     // Its copy of the helper's end would keep the socket open.
     drop(command);
-    match begin(&ours, config, lite) {
+    match begin(&ours, config, lite, door) {
         Ok(host) => Ok((ours, child, host)),
         Err(error) => {
             let _ = child.kill();
@@ -317,14 +419,27 @@ fn start_helper(config: &Config, lite: Option<String>) -> Result<(OwnedFd, Child
 }
 
 /// Tells the helper what it needs, and hears what it found.
-fn begin(socket: &OwnedFd, config: &Config, lite: Option<String>) -> Result<Host, Error> {
+fn begin(
+    socket: &OwnedFd,
+    config: &Config,
+    lite: Option<String>,
+    door: Option<&Door>,
+) -> Result<Host, Error> {
+    let keep = config.keep.as_ref().filter(|_| door.is_some());
+    let keep_ms = keep.map_or(0, |keep| keep.grace.as_millis());
     let settings = Settings {
         endpoint_port: config.endpoint_port,
         runtime_dir: config.runtime_dir.clone(),
         lite,
+        keep_ms: u64::try_from(keep_ms).unwrap_or(u64::MAX),
+        door: door
+            .map(|door| door.name.clone().into())
+            .unwrap_or_default(),
     };
     let request = Request::Begin(settings).write();
-    wire::send(socket, &[&request], &[], SendFlags::DONTWAIT).map_err(Error::Launch)?;
+    let more = door.map(Door::descriptors);
+    let more: Vec<_> = more.into_iter().flatten().collect();
+    wire::send(socket, &[&request], &more, SendFlags::DONTWAIT).map_err(Error::Launch)?;
     let mut answered = [PollFd::new(socket, PollFlags::IN)];
     let ready = rustix::event::poll(&mut answered, Some(&BEGIN_LIMIT));
     if ready.map_err(|error| Error::Launch(error.into()))? == 0 {
@@ -383,6 +498,7 @@ mod tests {
                 runtime_dir: "/".into(),
                 endpoint_port,
                 lite: Lite::Never,
+                keep: None,
             };
             let refused = Spawner::launch(config, Arc::new(store::SystemClock::new()));
             assert!(matches!(refused, Err(Error::Port { .. })), "{refused:?}");

@@ -203,6 +203,7 @@ fn try_launch(pool: usize, lite: Lite, folder: &Path) -> Result<Spawner, Error> 
         runtime_dir: folder.to_owned(),
         endpoint_port: 4566,
         lite,
+        keep: None,
     };
     Spawner::launch(config, Arc::new(store::SystemClock::new()))
 }

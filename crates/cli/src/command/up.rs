@@ -12,16 +12,19 @@ use crate::terminal::{self, Paint, Style};
 
 pub(crate) async fn run(options: Up) -> Result<(), Failure> {
     let config = config(&options)?;
-    let mut hangups = node::Hangups::new();
+    let (mut hangups, mut leaves) = (node::Told::to_reload(), node::Told::to_leave());
     let server = Server::start(config, options.insecure_http);
     let server = server.await.map_err(|error| failure(&error))?;
     show(&server, &options)?;
     let mut stop = std::pin::pin!(node::terminated());
     let mut failed = std::pin::pin!(server.node().broken());
+    let mut succeeded = std::pin::pin!(server.node().succeeded());
     let broken = loop {
         tokio::select! {
             () = &mut stop => break None,
             error = &mut failed => break Some(broken_words(&error)),
+            () = &mut succeeded => return leave(server, "another dayfly takes over").await,
+            () = leaves.next() => return leave(server, "told to make room for another dayfly").await,
             () = hangups.next() => match server.reload() {
                 Ok(()) => terminal::note("the certificate was read again"),
                 Err(error) => warn(&format!("the certificate stays as it was: {error}")),
@@ -39,6 +42,21 @@ pub(crate) async fn run(options: Up) -> Result<(), Failure> {
         () = server.stop() => {}
     }
     broken.map_or(Ok(()), |error| Err(Failure::new(Code::Platform, error)))
+}
+
+/// Lets go of everything but what is in flight, and answers that.
+async fn leave(server: Server, why: &str) -> Result<(), Failure> {
+    terminal::note(&format!("{why}: answering what is in flight"));
+    tokio::select! {
+        biased;
+        () = node::terminated() => {
+            // Nothing is waited for: what is busy ends, as it does after a SIGKILL.
+            std::process::exit(Code::Interrupted as i32);
+        }
+        () = server.leave() => {}
+    }
+    terminal::note("left");
+    Ok(())
 }
 
 fn config(options: &Up) -> Result<node::Config, Failure> {
@@ -59,6 +77,10 @@ fn config(options: &Up) -> Result<node::Config, Failure> {
     config.allow_hosts.clone_from(&options.allow_host);
     config.outside_network = options.outside_network;
     config.strict_runtimes = options.strict_runtimes;
+    let keep = std::time::Duration::from_secs(options.keep);
+    config.keep = Some(keep).filter(|keep| !keep.is_zero());
+    config.drain = std::time::Duration::from_secs(options.drain);
+    config.replace = options.replace;
     if let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) {
         config.tls = Some(Tls::load(certificate, key).or_exit(Code::Usage)?);
     }
@@ -68,7 +90,7 @@ fn config(options: &Up) -> Result<node::Config, Failure> {
 fn failure(error: &Error) -> Failure {
     let code = match error {
         Error::Insecure { .. } => Code::Usage,
-        Error::NoJails { .. } | Error::Node(_) => Code::Host,
+        Error::NoJails { .. } | Error::Served { .. } | Error::Node(_) => Code::Host,
     };
     Failure::new(code, anyhow!("{error}"))
 }

@@ -350,6 +350,7 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
         variables: environment.own,
         order,
         patient: false,
+        note: None,
         tasks: Tasks::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! What an instance needs of whatever its process runs in.
 
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -42,6 +43,24 @@ pub(crate) trait Sandbox: Send + Sync + fmt::Debug + 'static {
 
     /// Resolves when it uses more memory than this, unless the kernel ends it for that.
     fn outgrows<'a>(&'a self, bytes: u64, clock: &'a dyn Clock) -> BoxFuture<'a, ()>;
+
+    /// Marks whether it is idle, and could go on with another process of the platform.
+    fn mark(&self, idle: bool) {
+        let _ = idle;
+    }
+
+    /// Has this known to another process that may go on with it.
+    fn note(&self, note: Vec<u8>) -> BoxFuture<'static, ()> {
+        let _ = note;
+        std::future::ready(()).boxed()
+    }
+
+    /// Lets go of it, for another process that goes on with it and with these connections. Whether
+    /// that was done.
+    fn leave(&self, note: Vec<u8>, connections: Vec<OwnedFd>) -> BoxFuture<'_, bool> {
+        let _ = (note, connections);
+        std::future::ready(false).boxed()
+    }
 
     /// The most memory it ever used, in bytes, where the host can tell.
     fn memory_peak_bytes(&self) -> Option<u64>;
@@ -105,6 +124,23 @@ impl Sandbox for Keeper {
 
     fn outgrows<'a>(&'a self, bytes: u64, clock: &'a dyn Clock) -> BoxFuture<'a, ()> {
         Self::outgrows(self, bytes, clock).boxed()
+    }
+
+    fn mark(&self, idle: bool) {
+        Self::mark(self, idle);
+    }
+
+    fn note(&self, note: Vec<u8>) -> BoxFuture<'static, ()> {
+        let keeper = self.clone();
+        async move { keeper.note(&note).await }.boxed()
+    }
+
+    fn leave(&self, note: Vec<u8>, connections: Vec<OwnedFd>) -> BoxFuture<'_, bool> {
+        async move {
+            let connections: Vec<_> = connections.iter().map(AsFd::as_fd).collect();
+            Self::leave(self, &note, &connections).await
+        }
+        .boxed()
     }
 
     fn memory_peak_bytes(&self) -> Option<u64> {

@@ -13,6 +13,7 @@ use model::{End, Execution, FunctionConfig, LogFormat, Outcome, metering};
 use store::Clock;
 use tokio::sync::{Mutex, OnceCell, oneshot, watch};
 
+use super::keep::Kept;
 use super::output::Output;
 use super::watched::Broken;
 use super::{Closing, LambdaInstance, Link, Memory, Parts, Shared, execution};
@@ -105,6 +106,7 @@ pub(crate) async fn start(
         frozen: Mutex::new(false),
         gone: watch::Sender::new(false),
         memory: Memory::default(),
+        kept: Kept::new(parts.note.take()),
     });
     parts.tasks.spawn(tend(Arc::clone(&shared)));
     let limit = if parts.patient {
@@ -124,6 +126,7 @@ pub(crate) async fn start(
         // Now, as its first invocation may end it before anybody can look.
         let now = clock.monotonic();
         (shared.memory).used_mb(&*shared.sandbox, now, true, shared.config.memory_mb);
+        shared.begin_keeping();
         let instance = Arc::new(LambdaInstance {
             shared,
             settles: parking_lot::Mutex::default(),
@@ -167,6 +170,9 @@ fn link(
         let (api, starts) = RuntimeApi::new(parts.peers);
         (api, Some(starts))
     };
+    if parts.note.is_some() {
+        api.remember_lines();
+    }
     if let Some(listener) = parts.runtime_api.take() {
         api.extend(Arc::clone(extensions));
         let served = Arc::clone(&api).serve(listener, Arc::clone(clock));
@@ -188,7 +194,7 @@ fn link(
 }
 
 /// Reads what the function prints between invocations and notices its end.
-async fn tend(shared: Arc<Shared>) {
+pub(super) async fn tend(shared: Arc<Shared>) {
     let pump = async {
         let theirs = async {
             if let Some(output) = &shared.extensions_output {

@@ -1,7 +1,9 @@
 //! The spawner helper: a process of its own with one thread, the only holder of privileges.
 //! Makes generic jails, hands them out, and ends them; reads nothing that a tenant wrote.
 
+mod claim;
 mod end;
+pub(super) mod keep;
 mod source;
 
 use std::collections::BTreeMap;
@@ -20,15 +22,14 @@ use super::context::Context as _;
 use super::ids::Ids;
 use super::inside::Inside;
 use super::lite;
-use super::message::{Claim, Facts, Handed, JailId, Notice, Order, Report, Request, Unheld};
-use super::plan::Plan;
+use super::message::{Facts, Handed, JailId, Notice, Order, Report, Request};
 use super::seccomp;
 use super::syscall::{self, NAMESPACES};
 use super::template::Template;
-use super::tree;
 use super::wire::{self, MESSAGE_BYTES_MAX};
 use crate::host::Host;
 use crate::spawner::{CompanionEnd, Exit};
+use keep::{Held, Keeping};
 use source::Source;
 
 /// Between attempts to remove the group of a jail whose processes are still dying.
@@ -77,6 +78,10 @@ pub(super) struct Helper {
     /// Generic jails asked for and not begun.
     wanted: usize,
     ending: bool,
+    /// What is kept for another daemon, where anything is.
+    keeping: Option<Keeping>,
+    /// Whether there is no daemon, and another is waited for.
+    awaited: bool,
     buffer: Vec<u8>,
 }
 
@@ -89,6 +94,8 @@ struct Jail {
     user: u32,
     /// Ours until it is ready, then the daemon's.
     ends: Option<Ends>,
+    /// What could be handed on to another daemon.
+    held: Option<Held>,
     claimed: bool,
     exit_told: bool,
 }
@@ -109,7 +116,12 @@ pub(super) struct Ready {
 }
 
 impl Helper {
-    pub(super) fn new(daemon: OwnedFd, epoll: OwnedFd, ground: Ground) -> Self {
+    pub(super) fn new(
+        daemon: OwnedFd,
+        epoll: OwnedFd,
+        ground: Ground,
+        keeping: Option<Keeping>,
+    ) -> Self {
         Self {
             daemon,
             epoll,
@@ -120,6 +132,8 @@ impl Helper {
             next: 1,
             wanted: 0,
             ending: false,
+            keeping,
+            awaited: false,
             buffer: vec![0; MESSAGE_BYTES_MAX],
         }
     }
@@ -127,6 +141,9 @@ impl Helper {
     /// Makes a jail to see that it can be done, and waits until it is ready.
     pub(super) fn trial(&mut self) -> io::Result<(Facts, Ready)> {
         self.watch(&self.daemon, Source::Daemon)?;
+        if let Some(keeping) = &self.keeping {
+            self.watch(keeping.door(), Source::Door)?;
+        }
         let id = self.prepare()?;
         let jail = self.jails.get(&id).and_then(|jail| jail.socket.as_ref());
         let socket = jail.ok_or_else(|| io::Error::other("the first jail has no socket"))?;
@@ -160,7 +177,7 @@ impl Helper {
         self.tell(&Notice::Host(Box::new(host)), &[]);
         self.ready(first);
         let mut events = Vec::with_capacity(64);
-        while !(self.ending && self.jails.is_empty() && self.removing.is_empty()) {
+        while !self.is_done() {
             let timeout = if self.wanted > 0 {
                 Some(Timespec::default())
             } else if self.removing.is_empty() {
@@ -182,6 +199,9 @@ impl Helper {
                     Source::Daemon => self.obey(),
                     Source::Socket(id) => self.hear(id),
                     Source::Process(id) => self.bury(id),
+                    Source::Door => self.open_door(),
+                    Source::Visitor => self.hear_visitor(),
+                    Source::Timer => self.give_in(),
                 }
             }
             self.remove_groups();
@@ -194,6 +214,9 @@ impl Helper {
             }
         }
         self.ground.cgroups.close();
+        if let Some(keeping) = &self.keeping {
+            keeping.close();
+        }
         if let Walls::Lite(base) = &self.ground.walls {
             base.close();
         }
@@ -224,20 +247,21 @@ impl Helper {
     fn obey(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
-            let length = match wire::receive(&self.daemon, &mut buffer, RecvFlags::DONTWAIT) {
+            let received = wire::receive(&self.daemon, &mut buffer, RecvFlags::DONTWAIT);
+            let (length, descriptors) = match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => 0,
-                Ok((length, _)) => length,
+                Err(_) => (0, Vec::new()),
+                Ok(received) => received,
             };
             if length == 0 {
                 // Heard once; the level would be reported for ever.
                 let _ = epoll::delete(&self.epoll, &self.daemon);
-                self.end();
+                self.abandoned();
                 break;
             }
             let message = buffer.get_mut(..length).unwrap_or_default();
             match Request::read(message) {
-                Ok(request) => self.carry_out(request),
+                Ok(request) => self.carry_out(request, descriptors),
                 Err(error) => self.tell(&Notice::Unprepared(error.to_string()), &[]),
             }
             // A claim may hold secrets, and every jail begins as a copy of our memory.
@@ -246,9 +270,9 @@ impl Helper {
         self.buffer = buffer;
     }
 
-    fn carry_out(&mut self, request: Request<'_>) {
+    fn carry_out(&mut self, request: Request<'_>, descriptors: Vec<OwnedFd>) {
         match request {
-            Request::Begin(_) => {}
+            Request::Begin(_) | Request::Visit(_) | Request::Succeed(_) => {}
             Request::Prepare if self.ending => {
                 self.tell(&Notice::Unprepared("the spawner is ending".to_owned()), &[]);
             }
@@ -265,6 +289,13 @@ impl Helper {
             Request::Proceed(id) => self.order(id, &Order::Proceed),
             Request::Terminate(id) => self.order(id, &Order::Terminate),
             Request::Shutdown => self.end(),
+            Request::Hold => {
+                if let Some(keeping) = &mut self.keeping {
+                    keeping.hold_ports(descriptors);
+                }
+            }
+            Request::Note(id, note) => self.note(id, note),
+            Request::Leave(id, note) => self.leave(id, note, descriptors),
         }
     }
 
@@ -356,6 +387,7 @@ impl Helper {
                 output: output_end,
                 control: control_end,
             }),
+            held: None,
             claimed: false,
             exit_told: false,
         };
@@ -407,30 +439,13 @@ impl Helper {
         descriptors.extend([ends.output.as_fd(), ends.control.as_fd()]);
         descriptors.extend([&memory, &peak].into_iter().flatten().map(AsFd::as_fd));
         self.tell(&Notice::Ready(id, handed), &descriptors);
-    }
-
-    /// Everything that needs rights over the host happens here; the rest is the jail's.
-    fn claim(&mut self, id: JailId, plan: &Plan<'_>) -> io::Result<()> {
-        let ground = &self.ground;
-        let jail = self.jails.get_mut(&id).filter(|jail| !jail.claimed);
-        let jail = jail.ok_or_else(|| io::Error::other("the prepared jail has ended"))?;
-        jail.claimed = true;
-        let socket = jail.socket.as_ref();
-        let socket = socket.ok_or_else(|| io::Error::other("the prepared jail is ending"))?;
-        ground.cgroups.limit(id, &plan.limits)?;
-        let sent = match &ground.walls {
-            Walls::Jail(_) => hand_over(socket, plan, !ground.cgroups.limits_memory()),
-            Walls::Lite(_) => {
-                let unheld = Unheld {
-                    memory: !ground.cgroups.limits_memory(),
-                    processes: !ground.cgroups.limits_processes(),
-                };
-                let order = Order::Lite(unheld, plan.clone()).write();
-                let parts = [order.as_slice(), plan.program.0];
-                wire::send(socket, &parts, &[], SendFlags::DONTWAIT)
-            }
+        let Some(jail) = self.jails.get_mut(&id).filter(|_| self.keeping.is_some()) else {
+            return;
         };
-        sent.context("hand the claim to the jail")
+        let ends = [ends.output, ends.control];
+        let files = [memory, peak].into_iter().flatten();
+        let descriptors = listeners.into_iter().chain(ends).chain(files).collect();
+        jail.held = Some(Held::new(handed, descriptors));
     }
 
     fn kill(&mut self, id: JailId) {
@@ -524,30 +539,6 @@ impl Helper {
             Err(_) => self.kill(id),
         }
     }
-}
-
-/// Gives a jail's first process its half of the plan, with the mounts.
-fn hand_over(socket: &OwnedFd, plan: &Plan<'_>, limit_data: bool) -> io::Result<()> {
-    let trees = plan
-        .trees
-        .iter()
-        .map(tree::open)
-        .collect::<io::Result<Vec<_>>>()?;
-    let order = Order::Claim(Claim {
-        targets: plan.trees.iter().map(|tree| tree.target.clone()).collect(),
-        limits: plan.limits.clone(),
-        limit_data,
-        control: plan.control,
-        dialers: plan.dialers,
-        program: plan.program,
-    });
-    let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
-    wire::send(
-        socket,
-        &[&order.write(), plan.program.0],
-        &trees,
-        SendFlags::DONTWAIT,
-    )
 }
 
 fn pair(kind: SocketType, flags: SocketFlags) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -28,7 +28,25 @@ pub(crate) enum Request<'a> {
     Terminate(JailId),
     /// End every jail, then the helper.
     Shutdown,
+    /// Hold the listeners that come with it for whoever comes next.
+    Hold,
+    /// What whoever comes next is told of a jail; never read here.
+    Note(JailId, &'a [u8]),
+    /// The daemon lets go of a jail, which is idle: what whoever comes next is told of it, with
+    /// further descriptors that belong to it.
+    Leave(JailId, &'a [u8]),
+    /// From a visitor, its first message: the version of this protocol that it speaks. The number
+    /// and the form of this one and the next never change.
+    Visit(u64),
+    /// From a visitor: it is to be the daemon once the one there is has gone. Whether it wants the
+    /// instances.
+    Succeed(bool),
 }
+
+/// The version of what a daemon and the spawner of an earlier one say to each other, of the notes
+/// about instances, and of what launchers and daemons say to each other. To be raised with each
+/// change of those that the other side would not understand.
+pub(crate) const KEEPING_VERSION: u64 = 1;
 
 /// What the helper needs to know once.
 #[derive(Debug, Clone)]
@@ -37,6 +55,12 @@ pub(crate) struct Settings {
     pub(crate) runtime_dir: PathBuf,
     /// Why instances are to do without namespaces, if they are.
     pub(crate) lite: Option<String>,
+    /// How long instances are kept for another daemon once this one is gone, in milliseconds; zero
+    /// where they are not. Otherwise the socket comes with it at which visitors are heard, the
+    /// memory of the marks, and the folder that the socket has its name in.
+    pub(crate) keep_ms: u64,
+    /// That name; to be removed in the end.
+    pub(crate) door: PathBuf,
 }
 
 /// What the helper tells the daemon.
@@ -60,6 +84,19 @@ pub(crate) enum Notice {
     Gone(JailId),
     /// A freeze or thaw was carried out.
     Settled(JailId),
+    /// Another daemon waits to take over.
+    Successor,
+    /// To a visitor, the answer to its first message: the version spoken here, and whether there is
+    /// a daemon; with the listeners that are held. Its number and form never change.
+    Welcome(u64, bool),
+    /// To a visitor: another one was here before.
+    Taken,
+    /// To a new daemon: a jail whose program runs below this process, and what was noted of it;
+    /// with the descriptors of a ready jail and those that were left with it.
+    Kept(JailId, Handed, i32, Vec<u8>),
+    /// To a new daemon: that was all; it is the daemon from now on. With the memory of the marks,
+    /// where it wanted the instances. Its number and form never change.
+    AllKept,
 }
 
 /// Which descriptors come with a ready jail, in the order of the fields.
@@ -165,7 +202,9 @@ impl<'a> Request<'a> {
                 to.number(settings.endpoint_port.into())
                     .path(&settings.runtime_dir)
                     .byte(settings.lite.is_some().into())
-                    .blob(settings.lite.as_deref().unwrap_or_default().as_bytes());
+                    .blob(settings.lite.as_deref().unwrap_or_default().as_bytes())
+                    .number(settings.keep_ms)
+                    .path(&settings.door);
                 to.into_bytes()
             }
             Self::Prepare => Writer::new(2).into_bytes(),
@@ -181,6 +220,15 @@ impl<'a> Request<'a> {
             Self::Shutdown => Writer::new(7).into_bytes(),
             Self::Proceed(id) => about(8, *id),
             Self::Terminate(id) => about(9, *id),
+            Self::Hold => Writer::new(10).into_bytes(),
+            Self::Note(id, note) => noted(11, *id, note),
+            Self::Leave(id, note) => noted(12, *id, note),
+            Self::Visit(version) => about(20, *version),
+            Self::Succeed(whole) => {
+                let mut to = Writer::new(21);
+                to.byte((*whole).into());
+                to.into_bytes()
+            }
         }
     }
 
@@ -194,6 +242,8 @@ impl<'a> Request<'a> {
                     let lite = from.byte()? != 0;
                     Some(from.text()?).filter(|_| lite)
                 },
+                keep_ms: from.number()?,
+                door: from.path()?.to_owned(),
             }),
             2 => Self::Prepare,
             3 => return Ok(Self::Claim(from.number()?, Plan::read(&mut from)?)),
@@ -203,6 +253,11 @@ impl<'a> Request<'a> {
             7 => Self::Shutdown,
             8 => Self::Proceed(from.number()?),
             9 => Self::Terminate(from.number()?),
+            10 => Self::Hold,
+            11 => Self::Note(from.number()?, from.blob()?),
+            12 => Self::Leave(from.number()?, from.blob()?),
+            20 => Self::Visit(from.number()?),
+            21 => Self::Succeed(from.byte()? != 0),
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -257,6 +312,22 @@ impl Notice {
                 }
                 to.into_bytes()
             }
+            Self::Successor => Writer::new(10).into_bytes(),
+            Self::Kept(id, handed, first, note) => {
+                let mut to = Writer::new(11);
+                to.number(*id)
+                    .byte(handed.bits())
+                    .number(first.unsigned_abs().into())
+                    .blob(note);
+                to.into_bytes()
+            }
+            Self::Welcome(version, served) => {
+                let mut to = Writer::new(20);
+                to.number(*version).byte((*served).into());
+                to.into_bytes()
+            }
+            Self::Taken => Writer::new(21).into_bytes(),
+            Self::AllKept => Writer::new(22).into_bytes(),
         }
     }
 
@@ -280,6 +351,16 @@ impl Notice {
                 };
                 Self::Companion(id, index, end)
             }
+            10 => Self::Successor,
+            11 => Self::Kept(
+                from.number()?,
+                Handed::from_bits(from.byte()?),
+                from.number_as()?,
+                from.blob()?.to_vec(),
+            ),
+            20 => Self::Welcome(from.number()?, from.byte()? != 0),
+            21 => Self::Taken,
+            22 => Self::AllKept,
             _ => return Err(Malformed),
         };
         from.end()?;
@@ -413,6 +494,12 @@ fn about(kind: u8, id: JailId) -> Vec<u8> {
     to.into_bytes()
 }
 
+fn noted(kind: u8, id: JailId, note: &[u8]) -> Vec<u8> {
+    let mut to = Writer::new(kind);
+    to.number(id).blob(note);
+    to.into_bytes()
+}
+
 fn write_exit(exit: Exit, to: &mut Writer) {
     write_status(exit.status, to);
     to.byte(exit.out_of_memory.into());
@@ -476,6 +563,11 @@ mod tests {
             Notice::Companion(3, 9, CompanionEnd::Exit(exit)),
             Notice::Companion(3, 0, CompanionEnd::NotStarted("no".into())),
             Notice::Gone(4),
+            Notice::Successor,
+            Notice::Welcome(1, true),
+            Notice::Taken,
+            Notice::Kept(6, handed, 77, b"note".to_vec()),
+            Notice::AllKept,
             Notice::Settled(5),
         ] {
             let read = Notice::read(&notice.write()).unwrap();

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use store::Clock;
@@ -74,6 +74,8 @@ struct Inner {
     first: AtomicI32,
     /// The most that was seen, where no control group counts, in bytes.
     seen_peak: AtomicU64,
+    /// Whether it was let go of, for another daemon.
+    left: AtomicBool,
 }
 
 impl fmt::Debug for Keeper {
@@ -86,7 +88,8 @@ impl fmt::Debug for Keeper {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !*self.gone.borrow() {
+        let left = self.left.load(Ordering::Acquire) || self.link.is_leaving();
+        if !left && !*self.gone.borrow() {
             self.link.kill_later(self.id);
         }
     }
@@ -155,6 +158,7 @@ impl Keeper {
                 memory_peak,
                 first: AtomicI32::new(0),
                 seen_peak: AtomicU64::new(0),
+                left: AtomicBool::new(false),
             }),
         }
     }
@@ -237,6 +241,38 @@ impl Keeper {
             .link
             .settle(self.inner.id, &Request::Thaw(self.inner.id))
             .await;
+    }
+
+    /// Whether another daemon could take it over.
+    pub fn is_kept(&self) -> bool {
+        self.inner.link.marks.is_some()
+    }
+
+    /// What another daemon is to know of it. Its program runs.
+    pub async fn note(&self, note: &[u8]) {
+        let note = Request::Note(self.inner.id, note);
+        let _ = self.inner.link.send(&note, &[]).await;
+    }
+
+    /// Marks whether it is idle, and could go on with another daemon as it is. Costs a store to
+    /// memory.
+    pub fn mark(&self, idle: bool) {
+        if let Some(marks) = &self.inner.link.marks {
+            marks.set(self.inner.id, idle);
+        }
+    }
+
+    /// Lets go of it, so that the daemon that comes next has it as it is, with these connections.
+    /// Answers whether that was done: it is then not to be used any more, and not killed when
+    /// dropped.
+    pub async fn leave(&self, note: &[u8], connections: &[BorrowedFd<'_>]) -> bool {
+        if !self.is_kept() || *self.inner.gone.borrow() {
+            return false;
+        }
+        let leave = Request::Leave(self.inner.id, note);
+        let left = self.inner.link.send(&leave, connections).await.is_ok();
+        self.inner.left.store(left, Ordering::Release);
+        left
     }
 
     /// The program runs, below this process.

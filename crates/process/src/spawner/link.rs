@@ -4,18 +4,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::Interest;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::jail::{Doors, Keeper};
+use super::jail::{Doors, Jail, Keeper};
 use super::{CompanionEnd, Error, Exit, Status};
+use crate::jail::marks::Marks;
 use crate::jail::message::{Handed, JailId, Notice, Request};
 use crate::jail::wire::{self, MESSAGE_BYTES_MAX};
 
@@ -40,6 +42,12 @@ pub(super) struct Link {
     /// There are jails to kill.
     kills: Notify,
     refill: Notify,
+    /// Where the helper reads which jails are idle, where it keeps any.
+    pub(super) marks: Option<Marks>,
+    /// Turns true once another daemon waits to take over.
+    pub(super) successor: watch::Sender<bool>,
+    /// Whether this daemon has let go of everything.
+    leaving: AtomicBool,
     /// True once the helper is gone and what it left is removed.
     pub(super) ended: watch::Sender<bool>,
 }
@@ -86,12 +94,16 @@ impl Link {
     pub(super) fn new(
         socket: tokio::net::UnixStream,
         pool: usize,
+        marks: Option<Marks>,
         clock: Arc<dyn store::Clock>,
     ) -> Arc<Self> {
         Arc::new(Self {
             socket,
             pool,
             clock,
+            marks,
+            successor: watch::Sender::new(false),
+            leaving: AtomicBool::new(false),
             // The helper makes one by itself when it starts.
             state: Mutex::new(State {
                 preparing: 1,
@@ -157,15 +169,51 @@ impl Link {
             .await
     }
 
-    pub(super) async fn send(&self, request: &Request<'_>, more: &[&[u8]]) -> io::Result<()> {
+    pub(super) async fn send(
+        &self,
+        request: &Request<'_>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let message = request.write();
-        let mut parts = vec![message.as_slice()];
-        parts.extend_from_slice(more);
         self.socket
             .async_io(Interest::WRITABLE, || {
-                wire::send(&self.socket, &parts, &[], SendFlags::DONTWAIT)
+                wire::send(&self.socket, &[&message], descriptors, SendFlags::DONTWAIT)
             })
             .await
+    }
+
+    /// Lets go of the helper and everything it keeps; nothing can be asked of it any more.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// A jail that an earlier daemon has let go of, and the descriptors that came with it besides.
+    pub(super) fn take_over(
+        self: &Arc<Self>,
+        id: JailId,
+        handed: Handed,
+        first: i32,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<(Jail, Vec<OwnedFd>)> {
+        let (entry, keeper, parts, rest) = self.entry(id, handed, descriptors);
+        self.state.lock().jails.insert(id, entry);
+        keeper.begin(first);
+        let (doors, output, control) = parts?;
+        let jail = Jail {
+            control: Some(control),
+            output,
+            companions_output: None,
+            doors,
+            dialers: Vec::new(),
+            first,
+            keeper,
+        };
+        Ok((jail, rest))
     }
 
     /// Kills a jail for somebody who cannot wait. Bounded by the number of jails.
@@ -239,7 +287,14 @@ impl Link {
 
     fn take(self: &Arc<Self>, notice: Notice, descriptors: Vec<OwnedFd>) {
         match notice {
-            Notice::Host(_) => {}
+            Notice::Host(_)
+            | Notice::Welcome(..)
+            | Notice::Taken
+            | Notice::Kept(..)
+            | Notice::AllKept => {}
+            Notice::Successor => {
+                self.successor.send_replace(true);
+            }
             Notice::Ready(id, handed) => self.add(id, handed, descriptors),
             Notice::Unprepared(reason) => self.unprepared(reason),
             Notice::Started(id, first) => {
@@ -284,7 +339,13 @@ impl Link {
         self.state.lock().jails.get_mut(&id)?.started.take()
     }
 
-    fn add(self: &Arc<Self>, id: JailId, handed: Handed, descriptors: Vec<OwnedFd>) {
+    /// What is known of a jail from its descriptors on, and those that were none of its own.
+    fn entry(
+        self: &Arc<Self>,
+        id: JailId,
+        handed: Handed,
+        descriptors: Vec<OwnedFd>,
+    ) -> (Entry, Keeper, io::Result<Parts>, Vec<OwnedFd>) {
         let (exit, exited) = watch::channel(None);
         let (companions, companions_ended) = watch::channel(Vec::new());
         let (gone, is_gone) = watch::channel(false);
@@ -300,8 +361,6 @@ impl Link {
             memory,
             memory_peak,
         );
-        let mut state = self.state.lock();
-        state.preparing = state.preparing.saturating_sub(1);
         let entry = Entry {
             exit,
             companions,
@@ -309,6 +368,13 @@ impl Link {
             started: None,
             settled: VecDeque::new(),
         };
+        (entry, keeper, parts, rest.collect())
+    }
+
+    fn add(self: &Arc<Self>, id: JailId, handed: Handed, descriptors: Vec<OwnedFd>) {
+        let (entry, keeper, parts, _) = self.entry(id, handed, descriptors);
+        let mut state = self.state.lock();
+        state.preparing = state.preparing.saturating_sub(1);
         state.jails.insert(id, entry);
         let mut prepared = match parts {
             Ok((doors, output, control)) => Ok(Prepared {
@@ -414,10 +480,10 @@ const KILLED: Exit = Exit {
     out_of_memory: false,
 };
 
-fn take_parts(
-    handed: Handed,
-    rest: &mut impl Iterator<Item = OwnedFd>,
-) -> io::Result<(Doors, OwnedFd, UnixStream)> {
+/// Listeners, output and control of a jail.
+type Parts = (Doors, OwnedFd, UnixStream);
+
+fn take_parts(handed: Handed, rest: &mut impl Iterator<Item = OwnedFd>) -> io::Result<Parts> {
     let mut next = || {
         rest.next()
             .ok_or_else(|| io::Error::other("a descriptor is missing"))
@@ -469,6 +535,7 @@ mod tests {
         let link = Link::new(
             tokio::net::UnixStream::from_std(socket).unwrap(),
             0,
+            None,
             clock.clone(),
         );
         link.kill_later(7);

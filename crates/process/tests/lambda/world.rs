@@ -61,6 +61,7 @@ impl World {
             runtime_dir: folder.clone(),
             endpoint_port: 4566,
             lite,
+            keep: None,
         };
         let spawner = Spawner::launch(config, Arc::clone(&clock)).unwrap();
         let processes = processes(&spawner, &folder, Surroundings::of_this_process(), &clock);
@@ -142,6 +143,7 @@ fn processes(
 ) -> Arc<Processes> {
     let config = Config {
         spawner: spawner.clone(),
+        kept: Vec::new(),
         cache: folder.join("cache"),
         endpoint: Arc::new(|_, stream| Box::pin(async move { drop(stream) })),
         endpoint_port: 4566,

@@ -1,13 +1,11 @@
 //! The Runtime API: how a function that brings its own client takes invocations and answers
 //! them, over HTTP at a listener inside its own network namespace.
 
+mod lines;
+mod serve;
 mod stream;
 
-use std::convert::Infallible;
-use std::io;
-use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -15,25 +13,19 @@ use engine::port::{Call, Sink};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use model::limit::RESPONSE_BYTES_MAX;
 use parking_lot::Mutex;
-use store::Clock;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::extensions::Extensions;
 use super::wire::{Loaded, Lost, Reply};
 use super::words;
 use crate::jail::Peers;
+pub(crate) use lines::Waiting;
+use lines::{Line, Waits};
 
-/// Connections that one function may hold at once (ours: clients keep one or two).
-const CONNECTIONS_MAX: usize = 32;
 /// Largest error a function may report, in bytes (ours: a stack trace and then some).
 const ERROR_BYTES_MAX: usize = 256 * 1024;
-/// Pause after a failed accept, which is a lack of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// One function's Runtime API.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi {
@@ -46,6 +38,9 @@ pub(crate) struct RuntimeApi {
     extensions: OnceLock<Arc<Extensions>>,
     /// Held by the one body that is kept while it is read: each can be as large as an answer.
     keeping: tokio::sync::Mutex<()>,
+    /// Its connections, where they may go on with another process of the platform. Locked after
+    /// the state.
+    lines: Mutex<Option<Vec<Arc<Line>>>>,
 }
 
 /// Where the function's client is in its protocol.
@@ -72,6 +67,8 @@ enum State {
     Answered(String),
     /// Its process is gone.
     Closed,
+    /// It goes on with another process of the platform.
+    Left,
 }
 
 /// What has come of the answer that the client works on.
@@ -143,61 +140,20 @@ impl RuntimeApi {
             arrived: Notify::new(),
             extensions: OnceLock::new(),
             keeping: tokio::sync::Mutex::default(),
+            lines: Mutex::default(),
         }
+    }
+
+    /// One whose client waits for an invocation, on a connection of an earlier process.
+    pub(crate) fn going() -> Arc<Self> {
+        let api = Self::in_state(None, State::Ready);
+        api.remember_lines();
+        Arc::new(api)
     }
 
     /// Answers extensions, too. To be called once, before it serves.
     pub(crate) fn extend(&self, extensions: Arc<Extensions>) {
         let _ = self.extensions.set(extensions);
-    }
-
-    /// Serves the client for as long as it is polled.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
-        listener: TcpListener,
-        clock: Arc<dyn Clock>,
-    ) -> io::Result<Infallible> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        // Connections end with this future: the set is dropped with it.
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return std::future::pending().await;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    clock.sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            // A failure here costs latency and nothing else.
-            let _ = stream.set_nodelay(true);
-            let api = Arc::clone(&self);
-            connections.spawn(async move {
-                let known = api.knows(&stream).await;
-                let service = service_fn(move |request| {
-                    let api = Arc::clone(&api);
-                    async move {
-                        Ok::<_, Infallible>(if known {
-                            api.answer(request).await
-                        } else {
-                            text(StatusCode::FORBIDDEN, "403 not your Runtime API\n")
-                        })
-                    }
-                });
-                // What a client does wrong on a connection of its own concerns nobody else. One
-                // that hung up while it waited must not be given an invocation.
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .half_close(false)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                drop(permit);
-            });
-        }
     }
 
     /// Hands an invocation over and waits for its end.
@@ -212,7 +168,7 @@ impl RuntimeApi {
         };
         {
             let mut state = self.state.lock();
-            if matches!(*state, State::Closed) {
+            if matches!(*state, State::Closed | State::Left) {
                 return Err(Lost::Closed);
             }
             *state = State::Waiting(Box::new(job));
@@ -226,7 +182,11 @@ impl RuntimeApi {
         *self.state.lock() = State::Closed;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        line: Option<&Line>,
+    ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let Some(path) = parts.uri.path().strip_prefix("/2018-06-01/") else {
             let answered = match self.extensions.get() {
@@ -236,7 +196,7 @@ impl RuntimeApi {
             return answered.unwrap_or_else(not_found);
         };
         match (&parts.method, path) {
-            (&Method::GET, "runtime/invocation/next") => self.next().await,
+            (&Method::GET, "runtime/invocation/next") => self.next(line).await,
             (&Method::GET, "ping") => text(StatusCode::OK, "pong"),
             (&Method::POST, "runtime/init/error") => self.init_error(&parts.headers, body).await,
             (&Method::POST, path) => {
@@ -253,22 +213,10 @@ impl RuntimeApi {
         }
     }
 
-    /// Whether a connection comes from the function itself.
-    async fn knows(&self, stream: &tokio::net::TcpStream) -> bool {
-        let Some(peers) = self.peers else {
-            return true;
-        };
-        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-            return false;
-        };
-        let looked = tokio::task::spawn_blocking(move || peers.have(peer, local));
-        looked.await.unwrap_or(false)
-    }
-
-    async fn next(&self) -> Response<Full<Bytes>> {
+    async fn next(&self, line: Option<&Line>) -> Response<Full<Bytes>> {
         loop {
             let arrived = self.arrived.notified();
-            {
+            let waits = {
                 let mut state = self.state.lock();
                 match std::mem::replace(&mut *state, State::Ready) {
                     State::Waiting(job) => {
@@ -317,10 +265,13 @@ impl RuntimeApi {
                         *state = State::Closed;
                         return not_found();
                     }
+                    left @ State::Left => *state = left,
                     State::Ready | State::Answered(_) => {}
                 }
-            }
+                Waits::begin(line)
+            };
             arrived.await;
+            drop(waits);
         }
     }
 

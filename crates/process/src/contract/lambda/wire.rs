@@ -118,6 +118,11 @@ impl Wire {
         })
     }
 
+    /// Whether nothing was received that was not looked at.
+    pub(crate) fn is_read(&self) -> bool {
+        self.received.is_empty()
+    }
+
     /// Waits until the interpreter is up; answers with its name and version.
     pub(crate) async fn hello(&mut self) -> Result<String, Lost> {
         let frame = self.read().await?;

@@ -27,6 +27,9 @@ impl Helper {
             let _ = rustix::event::poll(&mut [], Some(&REMOVE_AGAIN));
         }
         self.ground.cgroups.close();
+        if let Some(keeping) = &self.keeping {
+            keeping.close();
+        }
         self.daemon
     }
 

@@ -1,7 +1,8 @@
 //! A client that does as it likes, and what it is answered.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use model::{InvocationId, VersionId};
 use store::SystemClock;
@@ -282,6 +283,60 @@ fn a_client_that_hung_up_while_it_waited_takes_nothing() {
         served.abort();
         exchange.abort();
         assert_eq!(taken.unwrap(), "HTTP/1.1 200 OK\r\n");
+    });
+}
+
+#[test]
+fn a_client_that_waits_goes_on_with_another_process() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let clock = Arc::new(SystemClock::new());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let other = listener.try_clone().unwrap();
+        let (api, starts) = RuntimeApi::new(None);
+        api.remember_lines();
+        let served = tokio::spawn(Arc::clone(&api).serve(listener, clock.clone()));
+        let client = tokio::task::spawn_blocking(move || {
+            let mut client = Client {
+                stream: BufReader::new(TcpStream::connect(address).unwrap()),
+            };
+            let mut taken = Vec::new();
+            for _ in 0..2 {
+                let (_, id, body) = client.ask(NEXT, "", "");
+                let answer = format!("POST /2018-06-01/runtime/invocation/{id}/response");
+                let answered = client.ask(&answer, "", &format!("[{body}]")).0;
+                taken.push((body, answered));
+            }
+            taken
+        });
+        starts.await.unwrap();
+        assert!(matches!(
+            api.exchange(&call("1"), "arn").await,
+            Ok(Reply::Answer(answer)) if answer == "[1]"
+        ));
+        let lines = api.leave(&*clock).await.unwrap();
+        assert!(matches!(
+            api.exchange(&call("9"), "arn").await,
+            Err(Lost::Closed)
+        ));
+        served.abort();
+        let _ = served.await;
+        let next = RuntimeApi::going();
+        let served = tokio::spawn(Arc::clone(&next).serve_on(lines, other, clock.clone()));
+        assert!(matches!(
+            next.exchange(&call("2"), "arn").await,
+            Ok(Reply::Answer(answer)) if answer == "[2]"
+        ));
+        let taken = client.await.unwrap();
+        assert_eq!(taken, [("1".to_owned(), 202), ("2".to_owned(), 202)]);
+        // It has hung up, and waits for nothing.
+        assert!(next.leave(&*clock).await.is_none());
+        served.abort();
     });
 }
 
