@@ -19,6 +19,7 @@ mod program;
 mod project;
 mod sandbox;
 mod streams;
+mod takeover;
 mod test_node;
 mod up;
 mod urls;

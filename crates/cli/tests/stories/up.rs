@@ -13,7 +13,7 @@ use crate::project::Project;
 
 /// `dayfly up --json` on a free port, ended when dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) origin: String,
     /// What it said on stderr until it listened.
     said: String,
@@ -111,6 +111,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         self.signal("TERM");
         let _ = self.child.wait();
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::port::{
-    Call, CannotRun, FailedInit, Instance, Runtime, Settled, StartError, StartFault, StartOrder,
-    Started, Unsent, Warning,
+    Call, CannotRun, FailedInit, Instance, Left, Resume, Runtime, Settled, StartError, StartFault,
+    StartOrder, Started, Unsent, Warning,
 };
 use futures_util::future::BoxFuture;
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings};
@@ -40,6 +40,8 @@ struct State {
     starts_end: Option<StartAs>,
     orders: Vec<StartOrder>,
     instances: Vec<Arc<FakeInstance>>,
+    /// Whether the next process does not learn of instances that were let go of.
+    hide_left: bool,
     /// Why functions cannot run, if they cannot.
     cannot_run: Option<String>,
     /// Memory of instances from the begin of their start to their end, in MB.
@@ -54,6 +56,16 @@ impl FakeRuntime {
 
     pub(crate) fn starts_end(&self, end: StartAs) {
         self.state.lock().starts_end = Some(end);
+    }
+
+    pub(crate) fn hide_left(&self, hide: bool) {
+        self.state.lock().hide_left = hide;
+    }
+
+    /// Instances that were let go of and not taken up.
+    pub(crate) fn left(&self) -> Vec<Arc<FakeInstance>> {
+        let left = |instance: &Arc<FakeInstance>| instance.left.load(Ordering::SeqCst);
+        self.alive().into_iter().filter(left).collect()
     }
 
     pub(crate) fn refuse(&self, reason: &str) {
@@ -198,6 +210,35 @@ impl Runtime for FakeHandle {
             }
         })
     }
+
+    fn left(&self) -> Vec<Left> {
+        if self.0.state.lock().hide_left {
+            return Vec::new();
+        }
+        let left = |instance: Arc<FakeInstance>| Left {
+            instance: instance.order.instance.clone(),
+            function: instance.order.function.clone(),
+            version: instance.order.version,
+            born_ms: instance.born_ms.load(Ordering::SeqCst),
+        };
+        self.0.left().into_iter().map(left).collect()
+    }
+
+    fn resume(&self, resume: Resume) -> BoxFuture<'_, Option<Arc<dyn Instance>>> {
+        let wanted = |instance: &Arc<FakeInstance>| instance.order.instance == resume.instance;
+        let found = self.0.left().into_iter().find(wanted);
+        Box::pin(async move {
+            let instance = found.filter(|it| it.order.config == resume.config)?;
+            instance.left.store(false, Ordering::SeqCst);
+            Some(instance as Arc<dyn Instance>)
+        })
+    }
+
+    fn end_left(&self) {
+        if !self.0.state.lock().hide_left {
+            self.0.left().iter().for_each(|instance| instance.die());
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -222,6 +263,9 @@ pub(crate) struct FakeInstance {
     /// Whether a freeze waits for the test.
     pub(crate) hold_freeze: watch::Sender<bool>,
     in_flight: AtomicU32,
+    /// Whether it was let go of.
+    left: AtomicBool,
+    pub(crate) born_ms: AtomicU64,
     pub(crate) served: AtomicU32,
     /// Parts of streamed answers that somebody took.
     pub(crate) taken: AtomicU32,
@@ -242,6 +286,8 @@ impl FakeInstance {
             frozen: AtomicBool::new(false),
             hold_freeze: watch::Sender::new(false),
             in_flight: AtomicU32::new(0),
+            left: AtomicBool::new(false),
+            born_ms: AtomicU64::new(u64::MAX),
             served: AtomicU32::new(0),
             taken: AtomicU32::new(0),
             timeout: Mutex::default(),
@@ -396,6 +442,12 @@ impl Instance for FakeInstance {
     fn stop(&self) -> BoxFuture<'_, ()> {
         self.die();
         Box::pin(async {})
+    }
+
+    fn leave(&self) -> BoxFuture<'_, bool> {
+        assert_eq!(self.in_flight.load(Ordering::SeqCst), 0, "left in a call");
+        self.left.store(true, Ordering::SeqCst);
+        Box::pin(async { true })
     }
 
     fn memory_bytes(&self) -> Option<u64> {

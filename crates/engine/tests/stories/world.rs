@@ -93,6 +93,15 @@ impl World {
         self.boot();
     }
 
+    /// The process lets go of everything for the next one, which begins.
+    pub(crate) fn hand_over(&mut self) {
+        let engine = self.engine().clone();
+        self.run(async move { engine.leave(Duration::from_secs(5)).await });
+        drop((self.engine.take(), self.tokio.take()));
+        self.store.reopen();
+        self.boot();
+    }
+
     pub(crate) fn run<T>(&self, story: impl Future<Output = T>) -> T {
         self.tokio.as_ref().unwrap().block_on(story)
     }

@@ -94,6 +94,8 @@ struct Visit {
     socket: tokio::net::UnixStream,
     /// Whether it speaks as we do, so that its instances can be taken over.
     understood: bool,
+    /// Whether it has a daemon.
+    served: bool,
 }
 
 /// What earlier daemons have left.
@@ -157,7 +159,12 @@ impl Visits {
             return Ok(());
         }
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-        let (length, descriptors) = receive(&socket, &mut buffer).await.map_err(Error::Visit)?;
+        let received = receive(&socket, &mut buffer).await;
+        let (length, descriptors) = received.map_err(|error| match error.kind() {
+            // What it said was lost, as it hung up without having listened.
+            io::ErrorKind::ConnectionReset => Error::Taken,
+            _ => Error::Visit(error),
+        })?;
         match Notice::read(buffer.get(..length).unwrap_or_default()) {
             Ok(Notice::Welcome(version, served)) => {
                 let understood = version == KEEPING_VERSION;
@@ -170,7 +177,11 @@ impl Visits {
                 let listeners = descriptors.into_iter().map(TcpListener::from);
                 self.listeners.extend(listeners);
                 self.served |= served;
-                self.visits.push(Visit { socket, understood });
+                self.visits.push(Visit {
+                    socket,
+                    understood,
+                    served,
+                });
                 Ok(())
             }
             Ok(Notice::Taken) => Err(Error::Taken),
@@ -211,16 +222,18 @@ impl Inherited {
         let mut kept = Vec::new();
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let marks = loop {
-            let Ok((length, descriptors)) = receive(&visit.socket, &mut buffer).await else {
-                return Ok(());
+            // It may end while nobody serves, and then has nothing for us. Otherwise whoever serves
+            // goes on, or another was let in.
+            let (length, descriptors) = match receive(&visit.socket, &mut buffer).await {
+                Ok((length, descriptors)) if length > 0 => (length, descriptors),
+                _ if visit.served => return Err(Error::Visit(io::ErrorKind::UnexpectedEof.into())),
+                _ => return Ok(()),
             };
             match Notice::read(buffer.get(..length).unwrap_or_default()) {
                 Ok(Notice::Kept(id, handed, first, note)) => {
                     kept.push((id, handed, first, note, descriptors));
                 }
                 Ok(Notice::AllKept) => break descriptors.into_iter().next(),
-                Ok(Notice::Taken) => return Err(Error::Taken),
-                _ if length == 0 => return Ok(()),
                 _ => return Err(Error::Visit(io::ErrorKind::InvalidData.into())),
             }
         };

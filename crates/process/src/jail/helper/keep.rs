@@ -198,8 +198,7 @@ impl Helper {
         }
     }
 
-    /// Lets visitors in, one at a time: one that has not said yet that it is to take over gives way
-    /// to the next.
+    /// Lets visitors in, one at a time.
     pub(super) fn open_door(&mut self) {
         let Some(keeping) = &self.keeping else { return };
         let Ok(socket) = rustix::net::accept_with(&keeping.door, SocketFlags::CLOEXEC) else {
@@ -209,8 +208,7 @@ impl Helper {
         if user.ok() != Some(rustix::process::getuid()) || self.ending {
             return;
         }
-        let waits = keeping.visitor.as_ref();
-        if waits.is_some_and(|visitor| visitor.succeeds.is_some()) {
+        if keeping.visitor.is_some() {
             let _ = wire::send(&socket, &[&Notice::Taken.write()], &[], SendFlags::DONTWAIT);
             return;
         }
