@@ -8,6 +8,8 @@
 mod companions;
 #[path = "jail/ends.rs"]
 mod ends;
+#[path = "jail/keeping.rs"]
+mod keeping;
 #[path = "jail/limits.rs"]
 mod limits;
 #[path = "jail/lite.rs"]
@@ -101,6 +103,7 @@ fn run_all(filter: &str) -> usize {
         limits::stories(),
         ends::stories(),
         mishaps::stories(),
+        keeping::stories(),
     ]
     .concat();
     let lite = [lite::stories(), companions::stories(), ends::stories()].concat();

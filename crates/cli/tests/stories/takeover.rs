@@ -258,7 +258,9 @@ fn what_nobody_takes_over_ends() {
     let marker = "dayfly-story-left-server";
     let (data, project) = (tempfile::tempdir().expect("a folder"), project(marker));
     let server = deployed(data.path(), &project, &["--keep", "1"]);
-    FUNCTIONS.map(|name| server.ask(name));
+    for name in FUNCTIONS {
+        server.ask(name);
+    }
     server.signal("KILL");
     gone(marker);
     while !names(&data.path().join("kept")).is_empty() {}

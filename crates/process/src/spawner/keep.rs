@@ -154,10 +154,8 @@ impl Visits {
         let socket = std::os::unix::net::UnixStream::from(socket);
         let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::Visit)?;
         let visit = Request::Visit(KEEPING_VERSION);
-        if send(&socket, &visit).await.is_err() {
-            // It ended just now.
-            return Ok(());
-        }
+        // Where it hangs up at once, it may have said why.
+        let _ = send(&socket, &visit).await;
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let received = receive(&socket, &mut buffer).await;
         let (length, descriptors) = received.map_err(|error| match error.kind() {
