@@ -8,6 +8,7 @@ mod unread;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -58,7 +59,9 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long requests in flight may go on once the server is told to stop.
     pub drain: Duration,
-    /// How long a connection that was accepted before that may take to send its first request.
+    /// How long a connection that was accepted before that may take to send its first request. One
+    /// on which there was a request before is closed with the answer to the next, or after a tenth
+    /// of this.
     pub linger: Duration,
 }
 
@@ -106,6 +109,23 @@ impl Learnt {
     /// The user at the other end, looked for at the first question.
     pub fn user(&self, look: impl FnOnce() -> Option<u32>) -> Option<u32> {
         *self.user.get_or_init(look)
+    }
+}
+
+/// That the listener of a connection was told to stop.
+#[derive(Debug, Clone)]
+struct Stopped {
+    /// Wakes those that wait.
+    sign: watch::Receiver<bool>,
+    /// Read by every answer.
+    closing: Arc<AtomicBool>,
+}
+
+impl Stopped {
+    fn new() -> (watch::Sender<bool>, Self) {
+        let (stop, sign) = watch::channel(false);
+        let closing = Arc::default();
+        (stop, Self { sign, closing })
     }
 }
 
@@ -184,7 +204,7 @@ where
     /// Serves a listener until `shutdown` resolves; then lets requests in flight end, for
     /// `limits.drain` at most. May run for several listeners at once.
     pub async fn run(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = Stopped::new();
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -202,6 +222,7 @@ where
             }
         }
         drop(listener);
+        stopped.closing.store(true, Ordering::Relaxed);
         // Nobody listens any more when there are no connections left: that is no failure.
         let _ = stop.send(true);
         let all_ended = async { while connections.join_next().await.is_some() {} };
@@ -221,7 +242,7 @@ where
         let Some(seat) = self.shared.seats.take() else {
             return refuse(stream, self.shared.clock.as_ref()).await;
         };
-        let (_stop, stopped) = watch::channel(false);
+        let (_stop, stopped) = Stopped::new();
         let mut connections = JoinSet::new();
         self.serve(stream, peer, seat, stopped, &mut connections);
         // It has ended, or given way to another.
@@ -232,7 +253,7 @@ where
         &self,
         stream: TcpStream,
         remote: SocketAddr,
-        stopped: &watch::Receiver<bool>,
+        stopped: &Stopped,
         connections: &mut JoinSet<()>,
     ) {
         let Some(seat) = self.shared.seats.take() else {
@@ -279,7 +300,7 @@ where
         stream: T,
         peer: Peer,
         seat: Arc<Seat>,
-        stopped: watch::Receiver<bool>,
+        stopped: Stopped,
         connections: &mut JoinSet<()>,
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -304,7 +325,7 @@ async fn serve<S, F, T>(
     stream: T,
     peer: Peer,
     seat: Arc<Seat>,
-    mut stopped: watch::Receiver<bool>,
+    mut stopped: Stopped,
 ) where
     S: Fn(Request<Body>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -314,24 +335,30 @@ async fn serve<S, F, T>(
     let io = PacedStream::new(stream, shared.limits.write_timeout, shared.clock.clone());
     let service = {
         let (shared, learnt) = (shared.clone(), Learnt::default());
+        let closing = stopped.closing.clone();
         service_fn(move |request: Request<Incoming>| {
             let mut request = request;
             request.extensions_mut().insert(learnt.clone());
-            answer(shared.clone(), peer.clone(), seat.clone(), request)
+            answer(
+                shared.clone(),
+                peer.clone(),
+                (seat.clone(), closing.clone()),
+                request,
+            )
         })
     };
     let connection = shared.http.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
-    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let stop = async { drop(stopped.sign.wait_for(|stopped| *stopped).await) };
     let end = tokio::select! {
         biased;
         end = connection.as_mut() => end,
         () = stop => {
-            // One that has said nothing yet would be closed under a request on its way.
+            // It would be closed under a request that is on its way.
             let end = tokio::select! {
                 biased;
                 end = connection.as_mut() => Some(end),
-                () = heard_first(&shared, &first) => None,
+                () = last_request(&shared, &first) => None,
             };
             match end {
                 Some(end) => end,
@@ -347,10 +374,18 @@ async fn serve<S, F, T>(
     }
 }
 
-/// Waits for the first request of a connection, for `limits.linger` at most.
-async fn heard_first<S>(shared: &Shared<S>, seat: &Seat) {
-    let until = shared.clock.monotonic() + shared.limits.linger;
-    while !seat.is_heard() && shared.clock.monotonic() < until {
+/// Gives the client of a connection the time to send one more request.
+async fn last_request<S>(shared: &Shared<S>, seat: &Seat) {
+    let linger = shared.limits.linger;
+    if linger.is_zero() {
+        return;
+    }
+    let began = shared.clock.monotonic();
+    loop {
+        let linger = if seat.is_heard() { linger / 10 } else { linger };
+        if shared.clock.monotonic().saturating_sub(began) >= linger {
+            return;
+        }
         shared.clock.sleep(LINGER_LOOK).await;
     }
 }
@@ -358,7 +393,7 @@ async fn heard_first<S>(shared: &Shared<S>, seat: &Seat) {
 async fn answer<S, F>(
     shared: Arc<Shared<S>>,
     peer: Peer,
-    seat: Arc<Seat>,
+    (seat, closing): (Arc<Seat>, Arc<AtomicBool>),
     request: Request<Incoming>,
 ) -> Result<Response<Body>, std::convert::Infallible>
 where
@@ -369,8 +404,8 @@ where
         return Ok(busy("too many connections; try again"));
     }
     let mut response = heard(&shared, peer, request).await;
-    if shared.seats.is_crowded() {
-        // Its place is worth more than the time that another handshake takes.
+    if closing.load(Ordering::Relaxed) || shared.seats.is_crowded() {
+        // Nobody serves it any more, or its place is worth more than another handshake's time.
         close_after(&mut response);
     }
     Ok(response)

@@ -380,3 +380,71 @@ async fn a_connection_with_too_much_unread_is_closed_with_a_word() {
     assert!(answer.contains("connection: close"), "{answer}");
     assert!(answer.ends_with("hasty"), "{answer}");
 }
+
+/// A connection that the server has taken, and one that had an answer already.
+async fn taken(address: SocketAddr) -> (TcpStream, TcpStream) {
+    let silent = TcpStream::connect(address).await.unwrap();
+    let mut heard = TcpStream::connect(address).await.unwrap();
+    ask(&mut heard).await;
+    // Connections are taken in their order, and this one's answer is read.
+    let mut answer = [0; 4096];
+    assert!(heard.read(&mut answer).await.unwrap() > 0);
+    (silent, heard)
+}
+
+async fn ask(client: &mut TcpStream) {
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_on_their_way_are_answered_by_a_server_that_lingers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        linger: Duration::from_secs(600),
+        drain: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let server = Server::new(echo, limits, Arc::new(SystemClock::new()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(async move {
+        server.run(listener, async { drop(stopped.await) }).await;
+    });
+    let (mut silent, mut heard) = taken(address).await;
+    stop.send(()).unwrap();
+    // It has stopped once nobody is taken any more.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    for client in [&mut silent, &mut heard] {
+        ask(client).await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_lingers_waits_for_nobody_for_long() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        linger: Duration::from_millis(50),
+        drain: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let server = Server::new(echo, limits, Arc::new(SystemClock::new()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(async move {
+        server.run(listener, async { drop(stopped.await) }).await;
+    });
+    let (mut silent, mut heard) = taken(address).await;
+    stop.send(()).unwrap();
+    running.await.unwrap();
+    for client in [&mut silent, &mut heard] {
+        let mut nothing = Vec::new();
+        assert_eq!(client.read_to_end(&mut nothing).await.unwrap(), 0);
+    }
+}
