@@ -28,9 +28,6 @@ fn kept_folder(data: &Path) -> PathBuf {
 /// Finds the spawners of earlier processes. One whose process still serves is only for whoever is
 /// to take over.
 pub(crate) async fn visits(config: &Config, clock: &Arc<dyn Clock>) -> Result<Visits, Error> {
-    if config.keep.is_none() {
-        return Ok(Visits::default());
-    }
     let visits = Visits::make(&kept_folder(&config.data), &**clock).await;
     let visits = visits.map_err(|error| Error::Succession(error.to_string()))?;
     if visits.served && !config.replace {

@@ -265,9 +265,28 @@ fn what_nobody_takes_over_ends() {
     gone(marker);
     while !names(&data.path().join("kept")).is_empty() {}
     drop(server);
-    let server = Server::start(data.path(), &["--keep", "0"]);
-    server.signal("KILL");
+    // One that keeps nothing can take over, and cannot be taken over from.
+    let server = Server::start(data.path(), &[]);
+    let last = Server::start(data.path(), &["--keep", "0", "--replace"]);
+    assert_eq!(last.origin, server.origin);
     assert!(names(&data.path().join("kept")).is_empty());
+    let folder = data.path().to_str().expect("UTF-8");
+    let refused = dayfly(&[
+        "up",
+        "--data",
+        folder,
+        "--listen",
+        "127.0.0.1:0",
+        "--replace",
+    ])
+    .output()
+    .expect("it runs");
+    assert_eq!(refused.status.code(), Some(7));
+    assert!(
+        stderr(&refused).contains("another process"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 #[test]

@@ -307,3 +307,62 @@ async fn receive(
     let read = || wire::receive(socket, buffer, RecvFlags::DONTWAIT);
     socket.async_io(Interest::READABLE, read).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(socket: &OwnedFd) -> Vec<u8> {
+        let mut buffer = vec![0; 64];
+        let (length, _) = wire::receive(socket, &mut buffer, RecvFlags::empty()).unwrap();
+        buffer.truncate(length);
+        buffer
+    }
+
+    fn say(socket: &OwnedFd, notice: &Notice, descriptors: &[BorrowedFd<'_>]) {
+        wire::send(socket, &[&notice.write()], descriptors, SendFlags::empty()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_spawner_of_another_version_gives_its_port_and_no_instances() {
+        let clock: Arc<dyn store::Clock> = Arc::new(store::SystemClock::new());
+        let name = model::id::hex(&clock.random_id());
+        let keep = Keep {
+            folder: std::env::temp_dir().join(format!("dayfly-keep-{name}")),
+            grace: Duration::ZERO,
+        };
+        let door = Door::open(&keep, "another").unwrap();
+        rustix::io::ioctl_fionbio(&door.socket, false).unwrap();
+        let spawner = std::thread::spawn(move || {
+            let visitor = rustix::net::accept(&door.socket).unwrap();
+            let asked = [hear(&visitor)];
+            let port = TcpListener::bind("127.0.0.1:0").unwrap();
+            let welcome = Notice::Welcome(KEEPING_VERSION + 1, false);
+            say(&visitor, &welcome, &[port.as_fd()]);
+            let succeed = hear(&visitor);
+            say(&visitor, &Notice::AllKept, &[]);
+            (asked, succeed, port.local_addr().unwrap())
+        });
+        let mut visits = Visits::make(&keep.folder, &*clock).await.unwrap();
+        let port = visits.listeners.pop().unwrap().local_addr().unwrap();
+        let inherited = visits.succeed(Arc::clone(&clock)).await.unwrap();
+        assert!(inherited.jails.is_empty());
+        let (asked, succeed, its_port) = spawner.join().unwrap();
+        assert_eq!(port, its_port);
+        // As every version before and after says it.
+        assert_eq!(
+            asked[0],
+            [&[20], &KEEPING_VERSION.to_le_bytes()[..]].concat()
+        );
+        assert_eq!(succeed, [21, 0]);
+        // It is gone by now, and so is its name after the next visit.
+        assert!(
+            Visits::make(&keep.folder, &*clock)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(std::fs::read_dir(&keep.folder).unwrap().count(), 0);
+        std::fs::remove_dir(&keep.folder).unwrap();
+    }
+}
