@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use engine::Engine;
 use engine::keys::Identity;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use model::{AccountId, InvocationId, Region, UrlConfig};
@@ -82,6 +82,30 @@ struct Caller {
     request_id: InvocationId,
 }
 
+/// The services that are served: the names that signatures have for them, and those that variables
+/// have which tell SDKs of an endpoint (`AWS_ENDPOINT_URL_NAME`).
+pub const SERVED: [(&str, &str); 3] = [
+    ("lambda", "LAMBDA"),
+    ("logs", "CLOUDWATCH_LOGS"),
+    ("sts", "STS"),
+];
+
+fn is_served(service: &str) -> bool {
+    SERVED.iter().any(|(name, _)| *name == service)
+}
+
+/// The service that a request's host is one of, where it is a host of AWS's.
+fn service_of_host(request: &Parts) -> Option<String> {
+    let host = match request.uri.authority() {
+        Some(authority) => authority.host(),
+        None => {
+            let host = request.headers.get(HOST)?.to_str().ok()?;
+            host.rsplit_once(':').map_or(host, |(host, _)| host)
+        }
+    };
+    model::home::service_of(host)
+}
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 impl Aws {
@@ -126,11 +150,17 @@ impl Aws {
             return self.send_code(&parts).await;
         }
         let credential = Credential::of(&parts);
-        let service = match &credential {
-            Some(credential) => credential.service.as_str(),
-            None if lambda::is_path(parts.uri.path()) => "lambda",
-            None => "",
+        let named = service_of_host(&parts);
+        let service = match (&credential, &named) {
+            (Some(credential), _) => credential.service.as_str(),
+            (None, Some(named)) => named,
+            (None, None) if lambda::is_path(parts.uri.path()) => "lambda",
+            (None, None) => "",
         };
+        // Some answer anybody at a host of their own, and are as little here.
+        if credential.is_none() && named.is_some() && !is_served(service) {
+            return unserved::service(service, &parts, self.advice(), request_id.as_str());
+        }
         if credential.is_none() && self.settings.access == Access::Anybody {
             return unserved::unsigned(&parts, request_id.as_str());
         }
@@ -151,7 +181,15 @@ impl Aws {
             "lambda" => self.lambda(&caller, &parts, body).await,
             "logs" => self.logs(&caller, &parts, body).await,
             "sts" => self.sts(&caller, &parts, body).await,
-            service => unserved::service(service, &parts, request_id.as_str()),
+            service => unserved::service(service, &parts, self.advice(), request_id.as_str()),
+        }
+    }
+
+    /// What whoever asks for a service that is not served can do about it.
+    fn advice(&self) -> &'static str {
+        match self.settings.access {
+            Access::Anybody => "; `dayfly dev --aws-passthrough` lets functions reach AWS's own",
+            Access::Keys => "",
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod arn;
 pub mod fault;
 pub mod function;
+pub mod home;
 pub mod id;
 pub mod invocation;
 pub mod limit;

@@ -639,7 +639,65 @@ async fn what_is_not_served_says_so_by_name() {
     check(table, "{}", expect![[r#"
         501
         x-amzn-errortype: UnknownOperationException
-        {"__type":"UnknownOperationException","message":"the service dynamodb is not served here yet (asked for ListTables)"}"#]]).await;
+        {"__type":"UnknownOperationException","message":"the service dynamodb is not served here yet (asked for ListTables); `dayfly dev --aws-passthrough` lets functions reach AWS's own"}"#]]).await;
+}
+
+#[tokio::test]
+async fn services_that_are_not_here_are_named_as_each_can_be_read() {
+    let at = |host: &str| Request::get("/").header("host", host);
+    let form =
+        |service| of_service(service).header("content-type", "application/x-www-form-urlencoded");
+    let not_served =
+        |service: &str| format!("the service {service} is not served here yet; `dayfly");
+    for (request, root, said) in [
+        (
+            at("checkip.amazonaws.com"),
+            "{\"__type\"",
+            not_served("checkip"),
+        ),
+        (
+            at("b.s3.eu-west-1.amazonaws.com:443"),
+            "<Error><Code>",
+            not_served("s3"),
+        ),
+        (
+            form("ec2"),
+            "<Response><Errors><Error><Code>",
+            not_served("ec2"),
+        ),
+        (
+            of_service("route53"),
+            "<ErrorResponse><Error>",
+            not_served("route53"),
+        ),
+        (form("sns"), "<ErrorResponse><Error>", not_served("sns")),
+        (
+            at("sts.amazonaws.com"),
+            "",
+            "Missing Authentication Token".to_owned(),
+        ),
+    ] {
+        let answer = exchange(&deployed(echo).await, request, b"").await;
+        assert!(answer.contains(root) && answer.contains(&said), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn services_of_cbor_are_told_in_cbor() {
+    let metrics = Request::post("/service/GraniteServiceVersion20100801/operation/PutMetricData")
+        .header("host", "monitoring.us-east-1.amazonaws.com")
+        .header("smithy-protocol", "rpc-v2-cbor");
+    let answer = exchange(&deployed(echo).await, metrics, b"").await;
+    assert!(answer.starts_with("501"), "{answer}");
+    for part in [
+        "__type",
+        "UnknownOperationException",
+        "message",
+        "monitoring",
+        "PutMetricData",
+    ] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
 }
 
 /// A signed request for a service other than Lambda.
