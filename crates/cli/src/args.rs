@@ -125,6 +125,16 @@ pub(crate) struct Dev {
     /// host.docker.internal
     #[arg(long, conflicts_with = "no_network")]
     pub(crate) allow_host_services: bool,
+    /// Port of this machine's loopback, such as a database's, that functions reach at the same port
+    /// of theirs: 127.0.0.1:PORT or localhost:PORT. May be given several times, and goes with
+    /// --no-network too
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) host_port: Vec<u16>,
+    /// Let hosts of AWS services that dayfly does not have be AWS's own in functions. AWS knows
+    /// nothing of the credentials in their environment, which are dayfly's: clients for those
+    /// services must be made with some of yours, given under names of their own (--env-vars)
+    #[arg(long, conflicts_with = "no_network")]
+    pub(crate) aws_passthrough: bool,
     /// Let functions execute what they write to /tmp, as on Lambda: some layers unpack programs
     /// there
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{Uri, header};
+use model::home;
 
 use crate::listen::Peer;
 
@@ -30,10 +31,10 @@ pub enum Refusal {
 }
 
 /// Checks that a control call is addressed to a name of ours and comes from no foreign page.
-/// `allow_hosts` are further names, without ports.
+/// `allow_hosts` are further names, without ports; inside sandboxes those of the cloud are ours.
 pub fn check(request: &Parts, allow_hosts: &[String]) -> Result<(), Refusal> {
     let host = host_of(request).ok_or(Refusal::NoHost)?;
-    if !is_ours(&host, allow_hosts) {
+    if !is_ours(&host, allow_hosts) && !leads_home(&host, request) {
         return Err(Refusal::ForeignHost { host });
     }
     for origin in request.headers.get_all(header::ORIGIN) {
@@ -81,6 +82,7 @@ pub fn check_name(
     };
     let own = |id: &str| url_id.is_some_and(|own| own.eq_ignore_ascii_case(id));
     if is_ours(host, allow_hosts)
+        || leads_home(host, request)
         || is_address(host)
         || crate::url::id_of_host(host).is_some_and(own)
     {
@@ -89,6 +91,12 @@ pub fn check_name(
     Err(Refusal::ForeignHost {
         host: host.to_ascii_lowercase(),
     })
+}
+
+/// Whether a name of the cloud's was looked up in a sandbox, where it is nobody else's.
+fn leads_home(host: &str, request: &Parts) -> bool {
+    let peer = request.extensions.get::<Peer>();
+    peer.is_some_and(|peer| peer.instance.is_some()) && home::of(host).is_some()
 }
 
 /// The name that a request is addressed to, in lower case, without its port.
@@ -192,6 +200,29 @@ mod tests {
     }
 
     #[test]
+    fn names_of_the_cloud_are_ours_inside_sandboxes_only() {
+        let local = "127.0.0.2:443".parse().unwrap();
+        let check = |instance: Option<model::InstanceId>, host: &str| {
+            let peer = Peer {
+                remote: local,
+                local,
+                secure: true,
+                instance,
+            };
+            let request = http::Request::post("/")
+                .header("host", host)
+                .extension(peer);
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            super::check(&parts, &[]).is_ok() && check_name(&parts, None, &[]).is_ok()
+        };
+        let inside = || Some(model::InstanceId::from_random([0; 16]));
+        let host = "lambda.us-east-1.amazonaws.com";
+        assert!(check(inside(), host) && check(inside(), "STS.amazonaws.com:443"));
+        assert!(!check(None, host));
+        assert!(!check(inside(), "amazonaws.com.evil.org"));
+    }
+
+    #[test]
     fn rebound_names_are_refused() {
         check_with(
             &[("host", "evil.example:4566")],
@@ -216,6 +247,7 @@ mod tests {
         let peer = Peer {
             remote: local.parse().unwrap(),
             local: local.parse().unwrap(),
+            secure: false,
             instance: None,
         };
         let request = http::Request::get("/").header("host", host).extension(peer);

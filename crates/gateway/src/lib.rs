@@ -1,6 +1,7 @@
 //! HTTP in, function, HTTP out: the server loop and function URLs. It keeps nothing that
 //! outlives a request.
 
+pub mod authority;
 #[cfg(test)]
 #[path = "../../engine/tests/door/fixture.rs"]
 mod fixture;

@@ -94,6 +94,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// The address that it connected to: its port may stand for a function.
     pub local: SocketAddr,
+    /// Whether it comes over TLS.
+    pub secure: bool,
     /// The instance that it comes from, where it comes from inside a sandbox.
     pub instance: Option<InstanceId>,
 }
@@ -249,6 +251,18 @@ where
         connections.join_next().await;
     }
 
+    /// The same for one that begins with a handshake of TLS, which must come as soon as a head.
+    pub async fn serve_secured(&self, stream: TcpStream, peer: Peer, tls: &Tls) {
+        let Some(seat) = self.shared.seats.take() else {
+            // What it could be told it would not read.
+            return;
+        };
+        let (_stop, stopped) = Stopped::new();
+        let mut connections = JoinSet::new();
+        self.secure(stream, peer, tls.clone(), seat, stopped, &mut connections);
+        connections.join_next().await;
+    }
+
     fn admit(
         &self,
         stream: TcpStream,
@@ -272,12 +286,25 @@ where
         let peer = Peer {
             remote,
             local,
+            secure: self.shared.tls.is_some(),
             instance: None,
         };
-        let Some(tls) = self.shared.tls.clone() else {
-            return self.serve(stream, peer, seat, stopped.clone(), connections);
-        };
-        let (shared, stopped, held) = (self.shared.clone(), stopped.clone(), seat.clone());
+        match self.shared.tls.clone() {
+            Some(tls) => self.secure(stream, peer, tls, seat, stopped.clone(), connections),
+            None => self.serve(stream, peer, seat, stopped.clone(), connections),
+        }
+    }
+
+    fn secure(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        tls: Tls,
+        seat: Arc<Seat>,
+        stopped: Stopped,
+        connections: &mut JoinSet<()>,
+    ) {
+        let (shared, held) = (self.shared.clone(), seat.clone());
         // It has not been heard before its first head: until then it gives way to others.
         let end = connections.spawn(async move {
             let handshake = tls.accept(stream);

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::authority::Authority;
+
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,16 +44,15 @@ pub enum Error {
 /// What listeners speak. A handle.
 #[derive(Clone)]
 pub struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
+    /// Certificate and key, where they are of files.
+    files: Option<(PathBuf, PathBuf)>,
     config: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
-            .field("certificate", &self.certificate)
-            .field("key", &self.key)
+            .field("files", &self.files)
             .finish_non_exhaustive()
     }
 }
@@ -62,8 +63,21 @@ impl Tls {
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
         let config = read(certificate, key)?;
         Ok(Self {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
+            files: Some((certificate.to_owned(), key.to_owned())),
+            config: Arc::new(ArcSwap::from_pointee(config)),
+        })
+    }
+
+    /// Speaks for the names that an authority vouches for.
+    pub fn of(authority: Authority) -> Result<Self, crate::authority::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(authority));
+        config.alpn_protocols = alpn();
+        Ok(Self {
+            files: None,
             config: Arc::new(ArcSwap::from_pointee(config)),
         })
     }
@@ -71,8 +85,10 @@ impl Tls {
     /// Reads both files again, for connections from now on. What was read before stays where
     /// that fails.
     pub fn reload(&self) -> Result<(), Error> {
-        let config = read(&self.certificate, &self.key)?;
-        self.config.store(Arc::new(config));
+        if let Some((certificate, key)) = &self.files {
+            let config = read(certificate, key)?;
+            self.config.store(Arc::new(config));
+        }
         Ok(())
     }
 
@@ -109,6 +125,11 @@ fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, Error> {
         .with_no_client_auth()
         .with_single_cert(found, found_key)
         .map_err(unusable)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn();
     Ok(config)
+}
+
+/// What is spoken over it.
+fn alpn() -> Vec<Vec<u8>> {
+    vec![b"http/1.1".to_vec()]
 }

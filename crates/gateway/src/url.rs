@@ -124,6 +124,7 @@ impl FunctionUrls {
             trace_root: ids.trace_root(),
             source: peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.remote.ip()),
             port: peer.map_or(80, |peer| peer.local.port()),
+            secure: peer.is_some_and(|peer| peer.secure),
             now_ms: self.clock.now_ms(),
         };
         let payload = event::write(request, &body, &around).map_err(|_| Refused::Fault)?;

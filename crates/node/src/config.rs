@@ -44,6 +44,13 @@ pub struct Config {
     pub inspect: bool,
     /// Let functions with an outside network reach this host too.
     pub allow_host_services: bool,
+    /// Ports of this host's loopback that functions reach at the same ports of theirs.
+    pub host_ports: Vec<u16>,
+    /// Tell functions' logs of connections to their own loopback that were refused, with the option
+    /// that forwards a port.
+    pub tell_refused: bool,
+    /// Let functions reach AWS itself for services that the platform does not have.
+    pub aws_passthrough: bool,
     /// Let functions execute what they write to `/tmp`.
     pub allow_exec_tmp: bool,
     /// Whether functions may run without a jail where the host gives none.
@@ -95,6 +102,9 @@ impl Config {
             strict_runtimes: false,
             inspect: false,
             allow_host_services: false,
+            host_ports: Vec::new(),
+            tell_refused: true,
+            aws_passthrough: false,
             allow_exec_tmp: false,
             lite: Lite::WhereNeeded,
             jails_ready: 4,
@@ -122,6 +132,7 @@ impl Config {
             access: Access::Keys,
             url_ports: false,
             outside_network: false,
+            tell_refused: false,
             lite: Lite::Never,
             keep: Some(Duration::from_secs(10)),
             ..Self::dev(data, cache, program, account, region)

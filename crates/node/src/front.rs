@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
 
 use model::AccountId;
+use model::home::{self, Home};
 use model::principal::may_control;
 
 use crate::url_ports::PortTable;
@@ -183,7 +184,11 @@ impl Front {
     }
 
     fn door(&self, parts: &Parts) -> Door {
-        let local = parts.extensions.get::<Peer>().map(|peer| peer.local.port());
+        let peer = parts.extensions.get::<Peer>();
+        // Ports inside sandboxes are others'.
+        let local = peer
+            .filter(|peer| peer.instance.is_none())
+            .map(|peer| peer.local.port());
         if let Some(url_id) = local.and_then(|port| self.ports.load().get(&port).cloned()) {
             // Or a client with the wrong port would run the function with what it says to us.
             if parts.uri.path().starts_with("/_dayfly/") {
@@ -191,8 +196,13 @@ impl Front {
             }
             return Door::FunctionUrl(url_id);
         }
-        if let Some(url_id) = guard::host_of(parts).as_deref().and_then(id_of_host) {
+        let host = guard::host_of(parts).unwrap_or_default();
+        if let Some(url_id) = id_of_host(&host) {
             return Door::FunctionUrl(url_id.to_owned());
+        }
+        // Whatever the path: a bucket may have anything at its own host.
+        if home::of(&host) == Some(Home::Cloud) {
+            return Door::Aws;
         }
         let path = parts.uri.path();
         if path == "/healthz" || path == "/metrics" {

@@ -13,6 +13,7 @@ mod node;
 mod port;
 mod profile;
 mod stop;
+mod trust;
 pub mod up;
 mod url_ports;
 
@@ -23,6 +24,7 @@ pub use node::{Error, Node};
 pub use process::spawner::Lite;
 pub use profile::{Key, key_of_environment, region_of_environment};
 pub use stacks::starter;
+pub use trust::Error as TrustError;
 
 /// The hidden first argument that makes the program the spawner.
 pub const SPAWNER_VERB: &str = "__spawner";

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use compat::aws::SERVED;
 use engine::Engine;
 use gateway::listen::{Limits, Peer, Server};
+use gateway::tls::Tls;
 use parking_lot::Mutex;
 use process::Processes;
 use process::interpreter::Surroundings;
@@ -22,6 +24,7 @@ use crate::config::Config;
 use crate::front::{Front, Serve, Service};
 use crate::port::{inherited, listen, open, spawner, succeed, visits};
 use crate::stop::Stop;
+use crate::trust::Trust;
 use crate::url_ports::{MovedUrls, PortTable, UrlPorts};
 
 /// How long busy instances may go on when the node stops.
@@ -89,6 +92,9 @@ pub enum Error {
     /// The engine could not begin.
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    /// Sandboxes cannot be given certificates.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
     /// Sandboxes cannot be made.
     #[error("start the spawner of sandboxes: {0}")]
     Spawner(String),
@@ -114,6 +120,7 @@ pub struct Node {
     processes: Arc<Processes>,
     spawner: Spawner,
     clock: Arc<dyn Clock>,
+    trust: Trust,
     address: SocketAddr,
     config: Config,
     urls: UrlPorts,
@@ -144,14 +151,15 @@ impl Node {
                 cause,
             })?;
         }
-        let spawner = spawner(&config, address, &clock)?;
+        let trust = Trust::open(&config.data, &clock)?;
+        let spawner = spawner(&config, address, &trust, &clock)?;
         // Whoever has left may be about to close its files.
         let patient = !visits.is_empty();
         let kept = succeed(visits, &spawner, &listener, &clock).await?;
         let assembled = Self::assemble(
             config,
             (listener, address),
-            spawner.clone(),
+            (spawner.clone(), trust),
             (kept, patient),
             clock,
         );
@@ -162,13 +170,13 @@ impl Node {
     async fn assemble(
         config: Config,
         (listener, address): (TcpListener, SocketAddr),
-        spawner: Spawner,
+        (spawner, trust): (Spawner, Trust),
         (kept, patient): (Vec<Kept>, bool),
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let (store, logs) = open(&config, patient, &clock).await?;
         let trees = Arc::new(store::Trees::open(&config.data.join("code"))?);
-        let endpoint = Endpoint::default();
+        let endpoint = Endpoint::new(trust.tls.clone(), Arc::clone(&clock));
         let progress = broadcast::Sender::new(PROGRESS_LINES);
         let processes = processes(
             &config,
@@ -217,6 +225,7 @@ impl Node {
             processes,
             spawner,
             clock,
+            trust,
             address,
             config,
             urls,
@@ -360,7 +369,16 @@ impl Node {
 
     /// What its user should know of the host before anything runs.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.processes.warnings()
+        let mut warnings = self.processes.warnings();
+        if !self.trust.has_hosts {
+            warnings.push(
+                "this host has no file of the certificates that it trusts (package \
+                 ca-certificates): in functions, only Node.js trusts dayfly where it stands in for \
+                 hosts of AWS's"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 
     /// Lines about what is done for all functions and takes long.
@@ -415,12 +433,30 @@ impl Node {
 ///
 /// The server holds the engine, which holds the processes, which hold this: it lets go of the
 /// server when the node stops, or nothing of the node would ever be dropped.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Endpoint {
     server: Arc<ArcSwapOption<Serve>>,
+    /// For those who take the platform for a host of the cloud's.
+    tls: Tls,
+    clock: Arc<dyn Clock>,
 }
 
+/// Where clients speak TLS, if they do not say otherwise.
+const HTTPS_PORT: u16 = 443;
+/// The first byte of whoever does (RFC 8446, section 5.1: a handshake); no method begins with it.
+const HANDSHAKE: u8 = 22;
+/// How long it may take to come; as long as a head.
+const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
+
 impl Endpoint {
+    fn new(tls: Tls, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            server: Arc::default(),
+            tls,
+            clock,
+        }
+    }
+
     fn set(&self, server: Serve) {
         self.server.store(Some(Arc::new(server)));
     }
@@ -437,12 +473,27 @@ impl Endpoint {
         ) else {
             return;
         };
+        // The endpoint's own port may be this one, and without TLS.
+        let secure = local.port() == HTTPS_PORT && self.begins_with_handshake(&stream).await;
         let peer = Peer {
             remote,
             local,
+            secure,
             instance: Some(from.instance),
         };
-        server.serve_stream(stream, peer).await;
+        if secure {
+            server.serve_secured(stream, peer, &self.tls).await;
+        } else {
+            server.serve_stream(stream, peer).await;
+        }
+    }
+
+    async fn begins_with_handshake(&self, stream: &tokio::net::TcpStream) -> bool {
+        let mut first = [0];
+        tokio::select! {
+            seen = stream.peek(&mut first) => matches!(seen, Ok(1)) && first == [HANDSHAKE],
+            () = self.clock.sleep(FIRST_BYTE_LIMIT) => false,
+        }
     }
 }
 
@@ -471,6 +522,11 @@ fn processes(
             (true, true) => process::Reach::Host,
             (true, false) => process::Reach::Others,
         },
+        cloud: if config.aws_passthrough {
+            process::CloudHosts::Of(&SERVICES)
+        } else {
+            process::CloudHosts::Home
+        },
         tmp_exec: config.allow_exec_tmp,
         surroundings: Surroundings::of_this_process(),
         progress: Arc::new(move |line| {
@@ -480,6 +536,21 @@ fn processes(
         clock: Arc::clone(clock),
     }))
 }
+
+/// The services of AWS that are here.
+static SERVICES: [process::CloudService; SERVED.len()] = {
+    let mut services = [process::CloudService {
+        name: "",
+        variable: "",
+    }; SERVED.len()];
+    let mut at = 0;
+    while at < SERVED.len() {
+        let (name, variable) = SERVED[at];
+        services[at] = process::CloudService { name, variable };
+        at += 1;
+    }
+    services
+};
 
 /// Where fetched interpreters are kept, in the user's cache.
 pub(crate) fn runtimes_folder(cache: &Path) -> PathBuf {

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::node::Error;
+use crate::trust::Trust;
 
 /// How long a process that has let go of everything may take to close its files (ours: it writes
 /// its log back, and a disk can be slow).
@@ -77,6 +78,7 @@ async fn who_listens(address: SocketAddr) -> String {
 pub(crate) fn spawner(
     config: &Config,
     address: SocketAddr,
+    trust: &Trust,
     clock: &Arc<dyn Clock>,
 ) -> Result<Spawner, Error> {
     let spawner = Spawner::launch(
@@ -85,6 +87,9 @@ pub(crate) fn spawner(
             pool: config.jails_ready,
             runtime_dir: config.data.clone(),
             endpoint_port: address.port(),
+            host_ports: config.host_ports.clone(),
+            tell_refused: config.tell_refused,
+            trust: Some(trust.folder.clone()),
             lite: config.lite,
             keep: config.keep.map(|grace| Keep {
                 folder: kept_folder(&config.data),

@@ -4,14 +4,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use engine::port::{LogEvent, LogSink};
 use store::Clock;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use crate::told::Told;
 
 /// Connections that one instance may have open; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -21,9 +21,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Pause after an accept that failed for a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Failures that an instance's log tells of; a function that only tries on fills no log.
-const FAILURES_TOLD: u32 = 20;
 
 /// Stands for this host, where functions may reach it: the dummy address of RFC 7600, which no
 /// network can use.
@@ -45,7 +42,7 @@ pub enum Reach {
 pub(crate) struct Egress {
     pub(crate) listener: std::net::TcpListener,
     pub(crate) reach: Reach,
-    pub(crate) log: Arc<dyn LogSink>,
+    pub(crate) told: Arc<Told>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -57,9 +54,8 @@ impl Egress {
         };
         let carrier = Arc::new(Carrier {
             reach: self.reach,
-            log: self.log,
+            told: self.told,
             clock: Arc::clone(&self.clock),
-            told: AtomicU32::new(0),
         });
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
@@ -85,9 +81,8 @@ impl Egress {
 
 struct Carrier {
     reach: Reach,
-    log: Arc<dyn LogSink>,
+    told: Arc<Told>,
     clock: Arc<dyn Clock>,
-    told: AtomicU32,
 }
 
 impl Carrier {
@@ -104,7 +99,8 @@ impl Carrier {
             }
             Err((target, why)) => {
                 reset(&inside);
-                self.tell(target, &why);
+                self.told
+                    .say(&format!("network: connect to {target}: {why}"));
             }
         }
     }
@@ -133,23 +129,14 @@ impl Carrier {
             return Err(format!("functions may not reach {what}"));
         }
         if self.reach == Reach::Others && is_own(address).await {
-            return Err(
-                "functions may not reach this host; `dayfly dev --allow-host-services` lets them"
-                    .to_owned(),
-            );
+            let port = target.port();
+            return Err(format!(
+                "functions may not reach this host; `dayfly dev --host-port {port}` lets them \
+                 reach this port of its loopback as 127.0.0.1:{port}, and --allow-host-services \
+                 all of it"
+            ));
         }
         Ok(target.into())
-    }
-
-    fn tell(&self, target: SocketAddrV4, why: &str) {
-        if self.told.fetch_add(1, Ordering::Relaxed) < FAILURES_TOLD {
-            self.log.write(LogEvent {
-                at_ms: self.clock.now_ms(),
-                platform: true,
-                invocation: None,
-                text: format!("network: connect to {target}: {why}"),
-            });
-        }
     }
 }
 
@@ -189,6 +176,8 @@ async fn is_own(address: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use engine::port::{LogEvent, LogSink};
+
     use super::*;
 
     #[test]
@@ -226,13 +215,13 @@ mod tests {
 
     #[tokio::test]
     async fn this_host_is_reached_only_where_that_is_allowed() {
+        let clock: Arc<dyn Clock> = Arc::new(store::SystemClock::new());
         let port = |address| SocketAddrV4::new(address, 80);
         for (reach, expected) in [(Reach::Others, None), (Reach::Host, Some("127.0.0.1:80"))] {
             let carrier = Carrier {
                 reach,
-                log: Arc::new(NoLog),
-                clock: Arc::new(store::SystemClock::new()),
-                told: AtomicU32::new(0),
+                told: Arc::new(Told::new(Arc::new(NoLog), Arc::clone(&clock))),
+                clock: Arc::clone(&clock),
             };
             let resolved = carrier.resolve(port(HOST)).await.ok();
             assert_eq!(resolved, expected.map(|address| address.parse().unwrap()));

@@ -28,7 +28,7 @@ mod template;
 mod tree;
 pub(crate) mod wire;
 
-pub(crate) use inside::PORTS;
+pub(crate) use inside::{HOME_PORTS, PORTS};
 pub(crate) use lite::{Listed, Peers, listed};
 pub(crate) use syscall::landlock_version;
 pub(crate) use template::PROGRAMS;
@@ -128,7 +128,7 @@ fn prepare(
         cgroups,
         ids: Ids::new(rights == Rights::OwnNamespace),
         filter,
-        endpoint_port: settings.endpoint_port,
+        common: settings.common.clone(),
     };
     let (kind, controllers) = (ground.cgroups.kind(), ground.cgroups.controllers());
     let mut helper = Helper::new(daemon, epoll, ground, keeping);
@@ -166,7 +166,8 @@ fn walls(settings: &Settings) -> io::Result<(Walls, Rights)> {
 fn jail_walls(settings: &Settings) -> io::Result<(Walls, Rights)> {
     let rights = rights()?;
     template::enter(rights)?;
-    Ok((Walls::Jail(Template::build(&settings.runtime_dir)?), rights))
+    let template = Template::build(&settings.runtime_dir, settings.trust.as_deref())?;
+    Ok((Walls::Jail(template), rights))
 }
 
 fn lite_walls(settings: &Settings) -> io::Result<Walls> {

@@ -4,6 +4,7 @@
 mod contract;
 mod egress;
 pub mod host;
+mod host_ports;
 mod inspect;
 mod instance;
 pub mod interpreter;
@@ -11,11 +12,14 @@ mod jail;
 mod keeping;
 mod machine;
 mod processes;
+mod refusals;
 mod resolver;
 mod sdk;
 pub mod spawner;
+mod told;
 pub mod user;
 
 pub use egress::Reach;
 pub use jail::spawner_main;
 pub use processes::{Config, Endpoint, InstanceIdentity, Processes};
+pub use resolver::{CloudHosts, CloudService};

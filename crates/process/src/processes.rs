@@ -1,8 +1,9 @@
 //! Starts functions as jailed processes: the interpreter, the jail's order, the claim, and what
 //! an instance needs around it.
 
+mod doors;
+
 use std::fmt;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,6 @@ use model::{FunctionConfig, FunctionId, InstanceId, Runtime, VersionId};
 use sha2::{Digest, Sha256};
 use store::Clock;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use crate::contract::lambda::extensions::{self, EXTENSIONS_MAX, Fatal};
 use crate::contract::lambda::order::{
@@ -32,7 +32,7 @@ use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
 use crate::jail::Peers;
 use crate::keeping::{Leftovers, Note};
 use crate::machine;
-use crate::resolver::Lookups;
+use crate::resolver::{CloudHosts, Lookups};
 use crate::sdk::Sdk;
 use crate::spawner::{self, Jail, Kept, Spawner};
 
@@ -53,10 +53,6 @@ pub struct InstanceIdentity {
 pub type Endpoint =
     Arc<dyn Fn(InstanceIdentity, TcpStream) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Connections that one instance may have to the endpoint at once (ours: clients of the platform
-/// keep fewer than 50). Without a limit one function could use up the server's.
-const ENDPOINT_CONNECTIONS_MAX: usize = 64;
-
 /// What [`Processes`] are made of.
 pub struct Config {
     /// Makes the jails.
@@ -75,6 +71,8 @@ pub struct Config {
     pub inspect: bool,
     /// What functions with an outside network can reach.
     pub reach: Reach,
+    /// Which hosts of the cloud's lead to the platform.
+    pub cloud: CloudHosts,
     /// Whether what functions write to `/tmp` can be executed.
     pub tmp_exec: bool,
     /// Where interpreters are looked for.
@@ -253,8 +251,7 @@ impl Processes {
             });
             return Ok(self.failed_before_start(&start, kind));
         }
-        let endpoint = format!("http://127.0.0.1:{}", self.config.endpoint_port);
-        let mut environment = environment::variables(&start, &endpoint);
+        let mut environment = environment::variables(&start, &self.around(&start.config));
         if lite {
             environment.without_jail(start.config.runtime);
         }
@@ -360,12 +357,13 @@ impl Processes {
             doors,
             ..
         } = jail;
-        // A trial's listeners are closed here, so that whatever it connects to refuses at once.
-        if !start.is_trial() {
-            let outside = (doors.egress, doors.dns, doors.dns_tcp);
-            self.open_outside(&start.log, outside, &mut tasks);
-            self.open_endpoint(doors.endpoint, identity, &mut tasks);
-        }
+        let around = (&start.log, &*start.config);
+        let runtime_api = if start.is_trial() {
+            // The others close, so that whatever it connects to refuses at once.
+            doors.runtime_api
+        } else {
+            self.open_doors(around, doors, identity, &mut tasks)
+        };
         Parts {
             sandbox,
             control,
@@ -373,7 +371,7 @@ impl Processes {
             extensions_output: companions_output,
             dialers: for_telemetry,
             extensions: Vec::new(),
-            runtime_api: Some(doors.runtime_api),
+            runtime_api: Some(runtime_api),
             peers,
             variables,
             order: start,
@@ -533,35 +531,6 @@ fn runtime_name(start: &StartOrder, program: &Program) -> RuntimeName {
     RuntimeName { version, arn }
 }
 
-/// Hands every connection to the endpoint over, with who it comes from. Connections beyond the
-/// limit wait in the kernel.
-async fn serve_endpoint(
-    listener: TcpListener,
-    identity: InstanceIdentity,
-    endpoint: Endpoint,
-    clock: Arc<dyn Clock>,
-) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        return;
-    };
-    let permits = Arc::new(Semaphore::new(ENDPOINT_CONNECTIONS_MAX));
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let stream = loop {
-            match listener.accept().await {
-                Ok((stream, _)) => break stream,
-                // A lack of descriptors, which passes.
-                Err(_) => clock.sleep(Duration::from_millis(50)).await,
-            }
-        };
-        let served = endpoint(identity.clone(), stream);
-        // Not tied to the instance: what it asked for is done also if it ends meanwhile.
-        tokio::spawn(async move {
-            served.await;
-            drop(permit);
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -604,46 +573,5 @@ mod tests {
         host.controllers.pop();
         let told = warnings(&host);
         assert!(told[0].contains("no control group"), "{told:?}");
-    }
-
-    #[tokio::test]
-    async fn an_instance_has_so_many_connections_and_no_more() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let identity = InstanceIdentity {
-            instance: InstanceId::from_random([0; 16]),
-            function: FunctionId {
-                account: "000000000000".parse().unwrap(),
-                region: "eu-west-1".parse().unwrap(),
-                name: "greet".parse().unwrap(),
-            },
-            version: VersionId::Latest,
-        };
-        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
-        let endpoint: Endpoint = Arc::new(move |_, _stream| {
-            let (end, ended) = tokio::sync::oneshot::channel::<()>();
-            begun.send(end).unwrap();
-            Box::pin(async move {
-                let _ = ended.await;
-            })
-        });
-        let clock = Arc::new(store::SystemClock::new());
-        tokio::spawn(serve_endpoint(listener, identity, endpoint, clock));
-        let mut clients = Vec::new();
-        for _ in 0..=ENDPOINT_CONNECTIONS_MAX {
-            clients.push(TcpStream::connect(address).await.unwrap());
-        }
-        let mut served = Vec::new();
-        for _ in 0..ENDPOINT_CONNECTIONS_MAX {
-            served.push(begins.recv().await.unwrap());
-        }
-        // On this one thread it would have taken another by now.
-        for _ in 0..1000 {
-            tokio::task::yield_now().await;
-        }
-        assert!(begins.try_recv().is_err());
-        served.pop();
-        begins.recv().await.unwrap();
     }
 }

@@ -1,10 +1,12 @@
-//! Names in a sandbox. Addresses are looked up as this host looks them up, hosts file and all;
-//! other questions go to the name servers that this host asks.
+//! Names in a sandbox. Those of the cloud lead to the platform. Others are for functions with an
+//! outside network: addresses are looked up as this host looks them up, hosts file and all; other
+//! questions go to the name servers that this host asks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::home::{self, Home};
 use store::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -41,6 +43,28 @@ const SERVERS_MAX: usize = 3;
 /// The name of this host, which tools of containers made common.
 const HOST_NAME: &str = "host.docker.internal";
 
+/// Where the platform is, to whoever asks for a host of the cloud's: an address of loopback that
+/// nothing else has, so that connections to one can be told from others.
+pub(crate) const CLOUD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Which hosts of the cloud's lead to the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudHosts {
+    /// All of them.
+    Home,
+    /// Those of these services; others are outside, for functions that may go there.
+    Of(&'static [CloudService]),
+}
+
+/// A service of the cloud's that the platform has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloudService {
+    /// As signatures and hosts call it.
+    pub name: &'static str,
+    /// As the variable calls it that names its endpoint to SDKs.
+    pub variable: &'static str,
+}
+
 /// What the lookups of all instances share.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookups(Arc<Semaphore>);
@@ -56,7 +80,9 @@ impl Default for Lookups {
 pub(crate) struct Resolver {
     pub(crate) udp: std::net::UdpSocket,
     pub(crate) tcp: std::net::TcpListener,
+    /// Nowhere for a function without an outside network.
     pub(crate) reach: Reach,
+    pub(crate) cloud: CloudHosts,
     pub(crate) lookups: Lookups,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -72,6 +98,7 @@ impl Resolver {
         };
         let names = Names {
             reach: self.reach,
+            cloud: self.cloud,
             own: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             all: self.lookups.0,
             clock: self.clock,
@@ -137,6 +164,7 @@ enum Transport {
 #[derive(Debug, Clone)]
 struct Names {
     reach: Reach,
+    cloud: CloudHosts,
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
@@ -160,15 +188,18 @@ impl Names {
     /// The answer to a message; none to one that is no question.
     async fn answer(&self, asked: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let question = Question::read(asked)?;
+        if question.is_of_internet()
+            && let Some(address) = self.known(&question.name)
+        {
+            let is_asked = question.kind == message::ADDRESS;
+            let addresses = if is_asked { &[address][..] } else { &[] };
+            return Some(question.answer(Code::Good, addresses));
+        }
+        if self.reach == Reach::Nowhere {
+            // Not that there is no such name: nobody was asked.
+            return Some(question.answer(Code::Refused, &[]));
+        }
         if question.is_of_internet() {
-            if let Some(addresses) = self.known(&question.name) {
-                let addresses = if question.kind == message::ADDRESS {
-                    addresses
-                } else {
-                    &[]
-                };
-                return Some(question.answer(Code::Good, addresses));
-            }
             match question.kind {
                 message::ADDRESS => return Some(self.look_up(&question).await),
                 // A sandbox reaches nothing by IPv6, so nothing there has such an address.
@@ -180,12 +211,24 @@ impl Names {
         Some(passed_on.unwrap_or_else(|| question.answer(Code::Failed, &[])))
     }
 
-    /// Names that are the platform's own.
-    fn known(&self, name: &str) -> Option<&'static [Ipv4Addr]> {
-        if name == "localhost" || name.ends_with(".localhost") {
-            return Some(&[Ipv4Addr::LOCALHOST]);
+    /// Names that nobody else is asked for.
+    fn known(&self, name: &str) -> Option<Ipv4Addr> {
+        match home::of(name) {
+            Some(Home::Localhost) => Some(Ipv4Addr::LOCALHOST),
+            Some(Home::Cloud) if !self.is_outside(name) => Some(CLOUD),
+            _ => (self.reach == Reach::Host && name == HOST_NAME).then_some(HOST),
         }
-        (self.reach == Reach::Host && name == HOST_NAME).then_some(&[HOST])
+    }
+
+    /// Whether a host of the cloud's is looked for outside: nowhere else can it be, to a function
+    /// that stays inside.
+    fn is_outside(&self, name: &str) -> bool {
+        let CloudHosts::Of(services) = self.cloud else {
+            return false;
+        };
+        let service = home::service_of(name);
+        let has = |service: &str| services.iter().any(|known| known.name == service);
+        self.reach != Reach::Nowhere && !service.is_some_and(|service| has(&service))
     }
 
     async fn look_up(&self, question: &Question<'_>) -> Vec<u8> {
@@ -319,6 +362,86 @@ async fn write_framed(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names(reach: Reach, cloud: CloudHosts) -> Names {
+        Names {
+            reach,
+            cloud,
+            own: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            all: Lookups::default().0,
+            clock: Arc::new(store::SystemClock::new()),
+        }
+    }
+
+    /// A question for a name; its answer's code and address, if it has one.
+    async fn asked(names: &Names, name: &str, kind: u16) -> (u8, Option<Ipv4Addr>) {
+        let mut message = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in name.split('.').filter(|label| !label.is_empty()) {
+            message.push(label.len() as u8);
+            message.extend(label.as_bytes());
+        }
+        message.push(0);
+        message.extend([0, kind as u8, 0, 1]);
+        let answer = names.answer(&message, Transport::Udp).await.unwrap();
+        let records = answer.get(message.len()..).unwrap();
+        let address = records
+            .last_chunk::<4>()
+            .map(|bytes| Ipv4Addr::from(*bytes));
+        (answer[3] & 0xf, address)
+    }
+
+    #[tokio::test]
+    async fn names_of_the_cloud_lead_home_whatever_a_function_may_reach() {
+        for reach in [Reach::Nowhere, Reach::Others, Reach::Host] {
+            let names = names(reach, CloudHosts::Home);
+            for (name, address) in [
+                ("lambda.us-east-1.amazonaws.com", CLOUD),
+                ("STS.AmazonAWS.Com.", CLOUD),
+                ("dynamodb.us-east-1.api.aws", CLOUD),
+                ("id.lambda-url.us-east-1.on.aws", CLOUD),
+                ("x.localhost", Ipv4Addr::LOCALHOST),
+            ] {
+                assert_eq!(asked(&names, name, 1).await, (0, Some(address)), "{name}");
+                // No IPv6, no service binding, and no text either.
+                for kind in [28, 65, 16] {
+                    assert_eq!(asked(&names, name, kind).await, (0, None), "{name} {kind}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn other_names_are_not_looked_up_for_a_function_that_stays_inside() {
+        let names = names(Reach::Nowhere, CloudHosts::Home);
+        for name in [
+            "example.org",
+            "evilamazonaws.com",
+            "sts.amazonaws.com.evil.org",
+        ] {
+            for kind in [1, 28, 16] {
+                assert_eq!(asked(&names, name, kind).await, (5, None), "{name} {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_of_services_that_are_not_here_may_be_let_out() {
+        const SERVICES: &[CloudService] = &[CloudService {
+            name: "lambda",
+            variable: "LAMBDA",
+        }];
+        let inside = names(Reach::Nowhere, CloudHosts::Of(SERVICES));
+        let outside = names(Reach::Others, CloudHosts::Of(SERVICES));
+        for (name, is_outside) in [
+            ("lambda.us-east-1.amazonaws.com", false),
+            ("id.lambda-url.us-east-1.on.aws", false),
+            ("dynamodb.us-east-1.amazonaws.com", true),
+            ("db.x.us-east-1.rds.amazonaws.com", true),
+        ] {
+            assert_eq!(outside.known(name).is_none(), is_outside, "{name}");
+            assert_eq!(inside.known(name), Some(CLOUD), "{name}");
+        }
+    }
 
     #[test]
     fn name_servers_are_read_as_the_c_library_reads_them() {

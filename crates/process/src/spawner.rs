@@ -24,11 +24,12 @@ pub use self::order::{Bind, Companion, CompanionEnd, Exit, Limits, Order, Status
 
 use self::keep::Door;
 use self::link::Link;
+use crate::contract::lambda::environment::Trusted;
 use crate::host::Host;
-use crate::jail::PORTS;
-use crate::jail::message::{Notice, Request, Settings};
+use crate::jail::message::{Common, Notice, Request, Settings};
 use crate::jail::plan::{Plan, Sealed};
 use crate::jail::wire::{self, MESSAGE_BYTES_MAX};
+use crate::jail::{HOME_PORTS, PORTS};
 
 /// The argument that makes this program the spawner helper.
 pub const HELPER_ARGUMENT: &str = "__spawner";
@@ -42,6 +43,9 @@ const BEGIN_LIMIT: Timespec = Timespec {
 /// How long a claim may take; a healthy one takes about a millisecond.
 const CLAIM_LIMIT: Duration = Duration::from_secs(30);
 
+/// Ports of this host that are forwarded: each is a listener in every sandbox (ours).
+pub const HOST_PORTS_MAX: usize = 16;
+
 /// How a spawner is started.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -54,6 +58,13 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// Where the platform's endpoint is inside jails.
     pub endpoint_port: u16,
+    /// Ports of the loopback of jails that lead to the same of this host's.
+    pub host_ports: Vec<u16>,
+    /// Whether connections to the loopback of jails that were refused are told of.
+    pub tell_refused: bool,
+    /// A folder with the certificates that programs in jails are to trust: `ca.pem`, those of the
+    /// platform, and where the host has any `ca-bundle.pem`, all. They are at `/etc/dayfly` inside.
+    pub trust: Option<PathBuf>,
     /// Whether functions may run without a jail.
     pub lite: Lite,
     /// Whether instances outlive this process for a while, for another to take over; they end with
@@ -83,6 +94,21 @@ pub enum Error {
     Port {
         /// The endpoint's.
         port: u16,
+    },
+    /// A port of the host's is one that every sandbox needs for something else.
+    #[error(
+        "forward port {port} of this machine: in sandboxes the platform has that port for itself; \
+         have the service listen at another"
+    )]
+    HostPort {
+        /// The host's.
+        port: u16,
+    },
+    /// More ports of the host's than sandboxes forward.
+    #[error("forward {given} ports of this machine: at most {max} are forwarded", max = HOST_PORTS_MAX)]
+    HostPorts {
+        /// How many were asked for.
+        given: usize,
     },
     /// The helper cannot make jails on this host.
     #[error("make sandboxes on this host: {reason}; `dayfly doctor` says how to allow it")]
@@ -147,6 +173,7 @@ pub struct Spawner {
 #[derive(Debug)]
 struct Shared {
     host: Host,
+    trusted: Trusted,
     link: Arc<Link>,
     /// To the helpers of earlier daemons, which make no jails.
     inherited: parking_lot::Mutex<Vec<Arc<Link>>>,
@@ -180,7 +207,9 @@ impl Spawner {
         if PORTS.contains(&port) {
             return Err(Error::Port { port });
         }
+        check_host_ports(&config)?;
         raise_open_files();
+        let trusted = Trusted::of(config.trust.as_deref());
         let door = config.keep.as_ref().map(|keep| {
             let name = model::id::hex(&clock.random_id());
             Door::open(keep, &name).map_err(|cause| Error::Door {
@@ -213,6 +242,7 @@ impl Spawner {
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
+                trusted,
                 link,
                 inherited: parking_lot::Mutex::default(),
                 clock,
@@ -224,6 +254,11 @@ impl Spawner {
     /// What was found out about this host at the launch.
     pub fn host(&self) -> &Host {
         &self.shared.host
+    }
+
+    /// Whose certificates programs in jails are to trust.
+    pub(crate) fn trusted(&self) -> Trusted {
+        self.shared.trusted
     }
 
     /// Takes a generic jail, fills it as ordered and starts the program. Resolves once the
@@ -243,11 +278,9 @@ impl Spawner {
         let id = prepared.keeper.id();
         let started = link.expect_start(id)?;
         if !order.outside_network {
-            // Before the program runs: without listeners the kernel refuses what is redirected
-            // to them.
+            // Before the program runs: without a listener the kernel refuses what is redirected
+            // to it.
             prepared.doors.egress = None;
-            prepared.doors.dns = None;
-            prepared.doors.dns_tcp = None;
         }
         let plan = Plan {
             trees: order.trees(),
@@ -352,6 +385,22 @@ impl Spawner {
     }
 }
 
+fn check_host_ports(config: &Config) -> Result<(), Error> {
+    let ports = &config.host_ports;
+    if ports.len() > HOST_PORTS_MAX {
+        let given = ports.len();
+        return Err(Error::HostPorts { given });
+    }
+    let taken = |port: u16| {
+        let platforms = PORTS.contains(&port) || HOME_PORTS.contains(&port);
+        platforms || port == config.endpoint_port || port == 0
+    };
+    match ports.iter().find(|port| taken(**port)) {
+        Some(&port) => Err(Error::HostPort { port }),
+        None => Ok(()),
+    }
+}
+
 /// What a spawner would find on this host; nothing is left of it.
 pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
     let config = Config {
@@ -364,6 +413,9 @@ pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
             std::env::temp_dir()
         },
         endpoint_port: 4566,
+        host_ports: Vec::new(),
+        tell_refused: false,
+        trust: None,
         lite: Lite::WhereNeeded,
         keep: None,
     };
@@ -428,8 +480,13 @@ fn begin(
     let keep = config.keep.as_ref().filter(|_| door.is_some());
     let keep_ms = keep.map_or(0, |keep| keep.grace.as_millis());
     let settings = Settings {
-        endpoint_port: config.endpoint_port,
+        common: Common {
+            endpoint_port: config.endpoint_port,
+            host_ports: config.host_ports.clone(),
+            tell_refused: config.tell_refused,
+        },
         runtime_dir: config.runtime_dir.clone(),
+        trust: config.trust.clone(),
         lite,
         keep_ms: u64::try_from(keep_ms).unwrap_or(u64::MAX),
         door: door
@@ -493,15 +550,46 @@ mod tests {
     fn a_port_that_sandboxes_need_is_refused_in_words() {
         for endpoint_port in [53, 9001, 15001] {
             let config = Config {
-                program: "/no/such/program".into(),
-                pool: 0,
-                runtime_dir: "/".into(),
                 endpoint_port,
-                lite: Lite::Never,
-                keep: None,
+                ..config()
             };
             let refused = Spawner::launch(config, Arc::new(store::SystemClock::new()));
             assert!(matches!(refused, Err(Error::Port { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn ports_of_the_host_that_sandboxes_need_are_refused_in_words() {
+        for port in [0, 53, 80, 443, 4566, 9001, 15001] {
+            let config = Config {
+                host_ports: vec![5432, port],
+                ..config()
+            };
+            let refused = Spawner::launch(config, Arc::new(store::SystemClock::new()));
+            assert!(
+                matches!(refused, Err(Error::HostPort { port: told }) if told == port),
+                "{refused:?}"
+            );
+        }
+        let config = Config {
+            host_ports: (6000..6017).collect(),
+            ..config()
+        };
+        let refused = Spawner::launch(config, Arc::new(store::SystemClock::new()));
+        assert!(matches!(refused, Err(Error::HostPorts { given: 17 })));
+    }
+
+    fn config() -> Config {
+        Config {
+            program: "/no/such/program".into(),
+            pool: 0,
+            runtime_dir: "/".into(),
+            endpoint_port: 4566,
+            host_ports: Vec::new(),
+            tell_refused: false,
+            trust: None,
+            lite: Lite::Never,
+            keep: None,
         }
     }
 }

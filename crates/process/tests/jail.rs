@@ -16,6 +16,8 @@ mod limits;
 mod lite;
 #[path = "jail/mishaps.rs"]
 mod mishaps;
+#[path = "jail/network.rs"]
+mod network;
 #[path = "jail/world.rs"]
 mod world;
 
@@ -99,6 +101,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn run_all(filter: &str) -> usize {
     let jailed = [
         world::stories(),
+        network::stories(),
         companions::stories(),
         limits::stories(),
         ends::stories(),
@@ -205,6 +208,9 @@ fn try_launch(pool: usize, lite: Lite, folder: &Path) -> Result<Spawner, Error> 
         pool,
         runtime_dir: folder.to_owned(),
         endpoint_port: 4566,
+        host_ports: Vec::new(),
+        tell_refused: false,
+        trust: None,
         lite,
         keep: None,
     };

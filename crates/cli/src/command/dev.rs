@@ -101,8 +101,16 @@ fn config(options: &Dev, folder: &Path) -> Result<node::Config, Failure> {
     config.strict_runtimes = options.strict_runtimes;
     config.inspect = options.inspect;
     config.allow_host_services = options.allow_host_services;
+    config.host_ports = host_ports(&options.host_port);
+    config.aws_passthrough = options.aws_passthrough;
     config.allow_exec_tmp = options.allow_exec_tmp;
     Ok(config)
+}
+
+/// Each once, whatever was given twice.
+fn host_ports(given: &[u16]) -> Vec<u16> {
+    let ports: BTreeSet<u16> = given.iter().copied().collect();
+    ports.into_iter().collect()
 }
 
 fn failure(error: &SessionError) -> Failure {

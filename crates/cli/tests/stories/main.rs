@@ -11,6 +11,7 @@ mod contract;
 mod credentials;
 mod ends;
 mod examples;
+mod home;
 mod http;
 mod life;
 mod logs;

@@ -37,6 +37,7 @@ where
     let peer = Peer {
         remote: address,
         local: address,
+        secure: false,
         instance: None,
     };
     let serving = tokio::spawn(async move { server.serve_stream(inside, peer).await });

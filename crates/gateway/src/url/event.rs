@@ -24,6 +24,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) trace_root: &'a str,
     pub(super) source: IpAddr,
     pub(super) port: u16,
+    pub(super) secure: bool,
     pub(super) now_ms: u64,
 }
 
@@ -153,7 +154,8 @@ impl Serialize for Headers<'_> {
             FORWARDED_PORT.as_str(),
             &format_args!("{}", self.around.port),
         )?;
-        map.serialize_entry(FORWARDED_PROTO.as_str(), "http")?;
+        let scheme = if self.around.secure { "https" } else { "http" };
+        map.serialize_entry(FORWARDED_PROTO.as_str(), scheme)?;
         map.serialize_entry(TRACE_ID.as_str(), self.around.trace_root)?;
         map.end()
     }

@@ -310,7 +310,12 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
     control.set_nonblocking(true).unwrap();
     let (output, written) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     rustix::io::ioctl_fionbio(&output, true).unwrap();
-    let environment = environment::variables(&order, "http://127.0.0.1:4566");
+    let around = environment::Around {
+        endpoint: "http://127.0.0.1:4566".to_owned(),
+        cloud: crate::CloudHosts::Home,
+        trusted: environment::Trusted::Nothing,
+    };
+    let environment = environment::variables(&order, &around);
     // The shell hands the socket on as descriptor 3.
     let mut child = Command::new("/bin/sh");
     child

@@ -22,7 +22,7 @@ use super::context::Context as _;
 use super::ids::Ids;
 use super::inside::Inside;
 use super::lite;
-use super::message::{Facts, Handed, JailId, Notice, Order, Report, Request};
+use super::message::{Common, Facts, Handed, JailId, Notice, Order, Report, Request};
 use super::seccomp;
 use super::syscall::{self, NAMESPACES};
 use super::template::Template;
@@ -51,7 +51,7 @@ pub(super) struct Ground {
     pub(super) cgroups: Cgroups,
     pub(super) ids: Ids,
     pub(super) filter: seccomp::Program,
-    pub(super) endpoint_port: u16,
+    pub(super) common: Common,
 }
 
 /// What stands between instances and the host.
@@ -353,7 +353,7 @@ impl Helper {
                     control,
                     doors,
                     template,
-                    endpoint_port: ground.endpoint_port,
+                    common: &ground.common,
                     filter,
                 };
                 let child = syscall::clone(NAMESPACES, birthplace);

@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, Gid, Uid};
 use super::context::Context as _;
 use super::family::{Family, Kept};
 use super::ids::INSIDE;
-use super::message::{Claim, Facts, Handed, Order, Report};
+use super::message::{Claim, Common, Facts, Handed, Order, Report};
 use super::net;
 use super::program::{self, Filled};
 use super::seccomp;
@@ -34,8 +34,16 @@ const EGRESS_PORT: u16 = 15001;
 
 const DNS_PORT: u16 = 53;
 
+/// Where the platform answers beside its endpoint's port, to whoever knows its hosts by name only.
+pub(crate) const HOME_PORTS: [u16; 2] = [80, 443];
+
 /// Where the platform's endpoint cannot be inside.
 pub(crate) const PORTS: [u16; 3] = [RUNTIME_API_PORT, EGRESS_PORT, DNS_PORT];
+
+/// Where the certificates to trust are, inside, and what holds them among what was given.
+const TRUSTED: &str = "etc/dayfly/ca.pem";
+/// Where Lambda has those of its vendor, which some functions name.
+const TRUSTED_AS_ON_LAMBDA: &str = "var/runtime/ca-cert.pem";
 
 /// What a jail's first process begins with; all of it made by the helper before the clone.
 #[derive(Debug)]
@@ -49,14 +57,15 @@ pub(super) struct Inside<'a> {
     /// Control groups to move into.
     pub(super) doors: Vec<OwnedFd>,
     pub(super) template: &'a Template,
-    pub(super) endpoint_port: u16,
+    pub(super) common: &'a Common,
     pub(super) filter: &'a seccomp::Program,
 }
 
 /// The listeners of a jail, before they are handed to the daemon.
 struct Listeners {
     runtime_api: TcpListener,
-    endpoint: TcpListener,
+    home: Vec<TcpListener>,
+    host_ports: Vec<TcpListener>,
     egress: Option<TcpListener>,
     dns: Option<(UdpSocket, TcpListener)>,
 }
@@ -95,12 +104,18 @@ impl Inside<'_> {
         let proc_mounted = self.furnish()?;
         let network = net::configure(Some(EGRESS_PORT))?;
         let listeners = self.listen(network.redirect).context("listen")?;
+        // What is only told about may be missing.
+        let refusals = if self.common.tell_refused {
+            net::refusals::tell().ok()
+        } else {
+            None
+        };
         let facts = Facts {
             proc_mounted,
             no_redirect: network.reason.map(|reason| reason.to_string()),
         };
-        self.report_ready(&listeners, facts)?;
-        drop(listeners);
+        self.report_ready(&listeners, refusals.as_ref(), facts)?;
+        drop((listeners, refusals));
         let (length, trees) = wire::receive(&self.helper, &mut buffer, RecvFlags::empty())?;
         if length == 0 {
             return Ok(());
@@ -165,6 +180,9 @@ impl Inside<'_> {
             fs::create_dir(folder)?;
         }
         fs::create_dir("var/lang/bin")?;
+        if Path::new(TRUSTED).exists() {
+            symlink(Path::new("/").join(TRUSTED), TRUSTED_AS_ON_LAMBDA)?;
+        }
         // Sizes are set when the jail is claimed.
         mount_tmpfs(
             Path::new("tmp"),
@@ -189,7 +207,13 @@ impl Inside<'_> {
         let tcp = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         Ok(Listeners {
             runtime_api: tcp(RUNTIME_API_PORT)?,
-            endpoint: tcp(self.endpoint_port)?,
+            // At every address of loopback, among which names are shared out.
+            home: home_ports(self.common.endpoint_port)
+                .map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+                .collect::<io::Result<_>>()?,
+            host_ports: (self.common.host_ports.iter())
+                .map(|port| tcp(*port))
+                .collect::<io::Result<_>>()?,
             egress: if redirect {
                 Some(tcp(EGRESS_PORT)?)
             } else {
@@ -202,16 +226,27 @@ impl Inside<'_> {
         })
     }
 
-    fn report_ready(&self, listeners: &Listeners, facts: Facts) -> io::Result<()> {
-        let mut descriptors = vec![listeners.runtime_api.as_fd(), listeners.endpoint.as_fd()];
+    fn report_ready(
+        &self,
+        listeners: &Listeners,
+        refusals: Option<&OwnedFd>,
+        facts: Facts,
+    ) -> io::Result<()> {
+        let count = |of: &[TcpListener]| u8::try_from(of.len()).map_err(io::Error::other);
+        let mut descriptors = vec![listeners.runtime_api.as_fd()];
+        descriptors.extend(listeners.home.iter().map(AsFd::as_fd));
+        descriptors.extend(listeners.host_ports.iter().map(AsFd::as_fd));
         descriptors.extend(listeners.egress.as_ref().map(AsFd::as_fd));
         if let Some((udp, tcp)) = &listeners.dns {
             descriptors.extend([udp.as_fd(), tcp.as_fd()]);
         }
+        descriptors.extend(refusals.map(AsFd::as_fd));
         let handed = Handed {
-            endpoint: true,
+            home: count(&listeners.home)?,
+            host_ports: count(&listeners.host_ports)?,
             egress: listeners.egress.is_some(),
             dns: listeners.dns.is_some(),
+            refusals: refusals.is_some(),
             memory: false,
             memory_peak: false,
         };
@@ -250,6 +285,14 @@ impl Inside<'_> {
         seccomp::install(self.filter)?;
         family.keep().map(|_| ())
     }
+}
+
+/// Where the platform answers inside, each port once.
+fn home_ports(endpoint: u16) -> impl Iterator<Item = u16> {
+    let others = HOME_PORTS.into_iter();
+    [endpoint]
+        .into_iter()
+        .chain(others.filter(move |port| *port != endpoint))
 }
 
 /// No program started from here on can have a capability, whatever its file says.

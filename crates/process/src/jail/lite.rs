@@ -134,9 +134,11 @@ impl Instance<'_> {
 
     fn report_ready(&self, runtime_api: &TcpListener) -> io::Result<()> {
         let handed = Handed {
-            endpoint: false,
+            home: 0,
+            host_ports: 0,
             egress: false,
             dns: false,
+            refusals: false,
             memory: false,
             memory_peak: false,
         };

@@ -51,8 +51,10 @@ pub(crate) const KEEPING_VERSION: u64 = 1;
 /// What the helper needs to know once.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) endpoint_port: u16,
+    pub(crate) common: Common,
     pub(crate) runtime_dir: PathBuf,
+    /// Folder with the certificates that jails are to trust.
+    pub(crate) trust: Option<PathBuf>,
     /// Why instances are to do without namespaces, if they are.
     pub(crate) lite: Option<String>,
     /// How long instances are kept for another daemon once this one is gone, in milliseconds; zero
@@ -61,6 +63,16 @@ pub(crate) struct Settings {
     pub(crate) keep_ms: u64,
     /// That name; to be removed in the end.
     pub(crate) door: PathBuf,
+}
+
+/// What the network of every jail has, whoever claims it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Common {
+    pub(crate) endpoint_port: u16,
+    /// Ports of its loopback that lead to the same of this host's.
+    pub(crate) host_ports: Vec<u16>,
+    /// Whether connections to its loopback that were refused are told of.
+    pub(crate) tell_refused: bool,
 }
 
 /// What the helper tells the daemon.
@@ -102,11 +114,16 @@ pub(crate) enum Notice {
 /// Which descriptors come with a ready jail, in the order of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handed {
-    /// The Runtime API always comes first, output and control last but the last two.
-    pub(crate) endpoint: bool,
+    /// The Runtime API always comes first, output and control last but the last two. These are
+    /// the listeners that lead to the platform, by their number.
+    pub(crate) home: u8,
+    /// Those that lead to ports of this host, by their number.
+    pub(crate) host_ports: u8,
     pub(crate) egress: bool,
     /// UDP, then TCP.
     pub(crate) dns: bool,
+    /// Where refused connections are told.
+    pub(crate) refusals: bool,
     pub(crate) memory: bool,
     pub(crate) memory_peak: bool,
 }
@@ -180,17 +197,24 @@ impl Handed {
             | u8::from(self.dns) << 1
             | u8::from(self.memory) << 2
             | u8::from(self.memory_peak) << 3
-            | u8::from(self.endpoint) << 4
+            | u8::from(self.refusals) << 4
     }
 
-    fn from_bits(bits: u8) -> Self {
-        Self {
+    fn write(self, to: &mut Writer) -> &mut Writer {
+        to.byte(self.home).byte(self.host_ports).byte(self.bits())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (home, host_ports, bits) = (from.byte()?, from.byte()?, from.byte()?);
+        Ok(Self {
+            home,
+            host_ports,
             egress: bits & 1 != 0,
             dns: bits & 2 != 0,
             memory: bits & 4 != 0,
             memory_peak: bits & 8 != 0,
-            endpoint: bits & 16 != 0,
-        }
+            refusals: bits & 16 != 0,
+        })
     }
 }
 
@@ -199,8 +223,16 @@ impl<'a> Request<'a> {
         match self {
             Self::Begin(settings) => {
                 let mut to = Writer::new(1);
-                to.number(settings.endpoint_port.into())
+                let common = &settings.common;
+                to.number(common.endpoint_port.into())
+                    .list(&common.host_ports, |to, port| {
+                        to.number((*port).into());
+                    })
+                    .byte(common.tell_refused.into())
                     .path(&settings.runtime_dir)
+                    .list(settings.trust.as_slice(), |to, folder| {
+                        to.path(folder);
+                    })
                     .byte(settings.lite.is_some().into())
                     .blob(settings.lite.as_deref().unwrap_or_default().as_bytes())
                     .number(settings.keep_ms)
@@ -236,8 +268,13 @@ impl<'a> Request<'a> {
         let mut from = Reader::new(bytes);
         let request = match from.byte()? {
             1 => Self::Begin(Settings {
-                endpoint_port: from.number_as()?,
+                common: Common {
+                    endpoint_port: from.number_as()?,
+                    host_ports: from.list(Reader::number_as)?,
+                    tell_refused: from.byte()? != 0,
+                },
                 runtime_dir: from.path()?.to_owned(),
+                trust: from.list(|from| Ok(from.path()?.to_owned()))?.pop(),
                 lite: {
                     let lite = from.byte()? != 0;
                     Some(from.text()?).filter(|_| lite)
@@ -275,7 +312,7 @@ impl Notice {
             }
             Self::Ready(id, handed) => {
                 let mut to = Writer::new(2);
-                to.number(*id).byte(handed.bits());
+                handed.write(to.number(*id));
                 to.into_bytes()
             }
             Self::Unprepared(reason) => {
@@ -315,8 +352,8 @@ impl Notice {
             Self::Successor => Writer::new(10).into_bytes(),
             Self::Kept(id, handed, first, note) => {
                 let mut to = Writer::new(11);
-                to.number(*id)
-                    .byte(handed.bits())
+                handed
+                    .write(to.number(*id))
                     .number(first.unsigned_abs().into())
                     .blob(note);
                 to.into_bytes()
@@ -335,7 +372,7 @@ impl Notice {
         let mut from = Reader::new(bytes);
         let notice = match from.byte()? {
             1 => Self::Host(serde_json::from_slice(from.blob()?).map_err(|_| Malformed)?),
-            2 => Self::Ready(from.number()?, Handed::from_bits(from.byte()?)),
+            2 => Self::Ready(from.number()?, Handed::read(&mut from)?),
             3 => Self::Unprepared(from.text()?),
             4 => Self::Started(from.number()?, from.number_as()?),
             5 => Self::Refused(from.number()?, from.text()?),
@@ -354,7 +391,7 @@ impl Notice {
             10 => Self::Successor,
             11 => Self::Kept(
                 from.number()?,
-                Handed::from_bits(from.byte()?),
+                Handed::read(&mut from)?,
                 from.number_as()?,
                 from.blob()?.to_vec(),
             ),
@@ -439,7 +476,8 @@ impl Report {
         };
         match self {
             Self::Ready { handed, facts } => {
-                to.byte(handed.bits())
+                handed
+                    .write(&mut to)
                     .byte(facts.proc_mounted.into())
                     .blob(facts.no_redirect.as_deref().unwrap_or_default().as_bytes());
             }
@@ -462,7 +500,7 @@ impl Report {
         let mut from = Reader::new(bytes);
         let report = match from.byte()? {
             1 => Self::Ready {
-                handed: Handed::from_bits(from.byte()?),
+                handed: Handed::read(&mut from)?,
                 facts: Facts {
                     proc_mounted: from.byte()? != 0,
                     no_redirect: Some(from.text()?).filter(|reason| !reason.is_empty()),
@@ -537,9 +575,11 @@ mod tests {
     #[test]
     fn notices_survive_the_wire() {
         let handed = Handed {
-            endpoint: true,
+            home: 3,
+            host_ports: 16,
             egress: true,
             dns: false,
+            refusals: true,
             memory: true,
             memory_peak: false,
         };

@@ -12,6 +12,8 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, So
 
 use super::context::Context as _;
 
+pub(super) mod refusals;
+
 /// Loopback is the first interface of every namespace.
 const LOOPBACK: u32 = 1;
 
@@ -22,8 +24,10 @@ const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 76, 1);
 /// `NETLINK_ROUTE` is number 0, for which there is no name.
 const ROUTE: Option<Protocol> = None;
 
+/// The first byte of loopback's addresses.
+const LOOPBACK_NET: u8 = Ipv4Addr::LOCALHOST.octets()[0];
+
 const TABLE: &[u8] = b"dayfly\0";
-const CHAIN: &[u8] = b"outside\0";
 
 /// What the network of a jail can do.
 #[derive(Debug)]
@@ -60,6 +64,14 @@ fn redirect(port: u16) -> io::Result<()> {
     batch
         .apply(Some(netlink::NETFILTER))
         .context("redirect connections by nf_tables")
+}
+
+/// Where a rule of ours is asked.
+struct Chain {
+    name: &'static [u8],
+    kind: &'static [u8],
+    hook: i32,
+    priority: i32,
 }
 
 /// Netlink messages that are sent together.
@@ -115,66 +127,61 @@ impl Batch {
     /// ip daddr != 127.0.0.0/8 meta l4proto tcp redirect to :PORT } }`.
     fn redirect_outside(&mut self, port: u16) {
         use nft::*;
+        let chain = Chain {
+            name: b"outside\0",
+            kind: b"nat\0",
+            hook: libc::NF_INET_LOCAL_OUT,
+            priority: libc::NF_IP_PRI_NAT_DST,
+        };
+        self.rule(&chain, |list| {
+            list.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, IP_DESTINATION, 1);
+            list.compare(libc::NFT_CMP_NEQ as u32, &[LOOPBACK_NET]);
+            list.only_tcp();
+            list.expression(b"immediate\0", |data| {
+                data.number(IMMEDIATE_DREG, REGISTER);
+                data.nested(IMMEDIATE_DATA, |value| {
+                    value.attribute(DATA_VALUE, &port.to_be_bytes());
+                });
+            });
+            list.expression(b"redir\0", |data| {
+                data.number(REDIR_PORT_FROM, REGISTER);
+            });
+        });
+    }
+
+    /// A chain of our table with one rule.
+    fn rule(&mut self, chain: &Chain, expressions: impl FnOnce(&mut Message)) {
+        use nft::*;
         let subsystem = libc::NFNL_SUBSYS_NFTABLES as u16;
         let kind = |message: i32| subsystem << 8 | message as u16;
         // Version and family in front; begin and end name the subsystem instead of a family.
         let frame = [[0, 0], subsystem.to_be_bytes()].concat();
         let ip = [libc::NFPROTO_IPV4 as u8, 0, 0, 0];
-        self.message(
-            libc::NFNL_MSG_BATCH_BEGIN as u16,
-            Answer::Failure,
-            &frame,
-            |_| {},
-        );
+        let begin = libc::NFNL_MSG_BATCH_BEGIN as u16;
+        self.message(begin, Answer::Failure, &frame, |_| {});
         let table = kind(libc::NFT_MSG_NEWTABLE);
         self.message(table, Answer::Failure, &ip, |message| {
             message.attribute(TABLE_NAME, TABLE);
         });
-        let chain = kind(libc::NFT_MSG_NEWCHAIN);
-        self.message(chain, Answer::Failure, &ip, |message| {
+        let new_chain = kind(libc::NFT_MSG_NEWCHAIN);
+        self.message(new_chain, Answer::Failure, &ip, |message| {
             message.attribute(CHAIN_TABLE, TABLE);
-            message.attribute(CHAIN_NAME, CHAIN);
-            message.attribute(CHAIN_TYPE, b"nat\0");
+            message.attribute(CHAIN_NAME, chain.name);
+            message.attribute(CHAIN_TYPE, chain.kind);
             message.nested(CHAIN_HOOK, |hook| {
-                hook.attribute(HOOK_NUMBER, &(libc::NF_INET_LOCAL_OUT as u32).to_be_bytes());
-                hook.attribute(HOOK_PRIORITY, &libc::NF_IP_PRI_NAT_DST.to_be_bytes());
+                hook.attribute(HOOK_NUMBER, &(chain.hook as u32).to_be_bytes());
+                hook.attribute(HOOK_PRIORITY, &chain.priority.to_be_bytes());
             });
         });
         // Only this one is answered when all is well: the kernel then has the whole batch.
         let rule = kind(libc::NFT_MSG_NEWRULE);
         self.message(rule, Answer::Always, &ip, |message| {
             message.attribute(RULE_TABLE, TABLE);
-            message.attribute(RULE_CHAIN, CHAIN);
-            message.nested(RULE_EXPRESSIONS, |list| {
-                list.expression(b"payload\0", |data| {
-                    data.number(PAYLOAD_DREG, REGISTER);
-                    data.number(PAYLOAD_BASE, libc::NFT_PAYLOAD_NETWORK_HEADER as u32);
-                    data.number(PAYLOAD_OFFSET, IP_DESTINATION);
-                    data.number(PAYLOAD_LENGTH, 1);
-                });
-                list.compare(libc::NFT_CMP_NEQ as u32, Ipv4Addr::LOCALHOST.octets()[0]);
-                list.expression(b"meta\0", |data| {
-                    data.number(META_DREG, REGISTER);
-                    data.number(META_KEY, libc::NFT_META_L4PROTO as u32);
-                });
-                list.compare(libc::NFT_CMP_EQ as u32, libc::IPPROTO_TCP as u8);
-                list.expression(b"immediate\0", |data| {
-                    data.number(IMMEDIATE_DREG, REGISTER);
-                    data.nested(IMMEDIATE_DATA, |value| {
-                        value.attribute(DATA_VALUE, &port.to_be_bytes());
-                    });
-                });
-                list.expression(b"redir\0", |data| {
-                    data.number(REDIR_PORT_FROM, REGISTER);
-                });
-            });
+            message.attribute(RULE_CHAIN, chain.name);
+            message.nested(RULE_EXPRESSIONS, expressions);
         });
-        self.message(
-            libc::NFNL_MSG_BATCH_END as u16,
-            Answer::Failure,
-            &frame,
-            |_| {},
-        );
+        let end = libc::NFNL_MSG_BATCH_END as u16;
+        self.message(end, Answer::Failure, &frame, |_| {});
     }
 
     fn message(&mut self, kind: u16, answer: Answer, body: &[u8], rest: impl FnOnce(&mut Message)) {
@@ -196,6 +203,11 @@ impl Batch {
 
     /// Sends it all and takes the kernel's answers, which are there when the sending returns.
     fn apply(self, protocol: Option<Protocol>) -> io::Result<()> {
+        self.send(protocol).map(drop)
+    }
+
+    /// The same; the socket stays open.
+    fn send(self, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
         let socket =
             rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
@@ -205,7 +217,7 @@ impl Batch {
         while left > 0 {
             left = left.saturating_sub(answers(&socket)?);
         }
-        Ok(())
+        Ok(socket)
     }
 }
 
@@ -267,13 +279,32 @@ impl Message {
         });
     }
 
-    /// Goes on with the rule only if the register's byte compares so.
-    fn compare(&mut self, how: u32, byte: u8) {
+    /// Loads bytes of the packet into the register.
+    fn payload(&mut self, base: i32, offset: u32, length: u32) {
+        self.expression(b"payload\0", |data| {
+            data.number(nft::PAYLOAD_DREG, nft::REGISTER);
+            data.number(nft::PAYLOAD_BASE, base as u32);
+            data.number(nft::PAYLOAD_OFFSET, offset);
+            data.number(nft::PAYLOAD_LENGTH, length);
+        });
+    }
+
+    /// Goes on with the rule only for TCP.
+    fn only_tcp(&mut self) {
+        self.expression(b"meta\0", |data| {
+            data.number(nft::META_DREG, nft::REGISTER);
+            data.number(nft::META_KEY, libc::NFT_META_L4PROTO as u32);
+        });
+        self.compare(libc::NFT_CMP_EQ as u32, &[libc::IPPROTO_TCP as u8]);
+    }
+
+    /// Goes on with the rule only if the register's bytes compare so.
+    fn compare(&mut self, how: u32, bytes: &[u8]) {
         self.expression(b"cmp\0", |data| {
             data.number(nft::COMPARE_SREG, nft::REGISTER);
             data.number(nft::COMPARE_HOW, how);
             data.nested(nft::COMPARE_DATA, |value| {
-                value.attribute(nft::DATA_VALUE, &[byte]);
+                value.attribute(nft::DATA_VALUE, bytes);
             });
         });
     }
@@ -282,7 +313,10 @@ impl Message {
 /// Attribute numbers of `linux/netfilter/nf_tables.h`, which the C library's names leave out.
 mod nft {
     pub(super) const REGISTER: u32 = 1;
+    pub(super) const IP_SOURCE: u32 = 12;
     pub(super) const IP_DESTINATION: u32 = 16;
+    pub(super) const TCP_SEQUENCE: u32 = 4;
+    pub(super) const TCP_FLAGS: u32 = 13;
 
     pub(super) const TABLE_NAME: u16 = 1;
     pub(super) const CHAIN_TABLE: u16 = 1;
@@ -310,6 +344,14 @@ mod nft {
     pub(super) const IMMEDIATE_DREG: u16 = 1;
     pub(super) const IMMEDIATE_DATA: u16 = 2;
     pub(super) const REDIR_PORT_FROM: u16 = 1;
+    pub(super) const BITWISE_SREG: u16 = 1;
+    pub(super) const BITWISE_DREG: u16 = 2;
+    pub(super) const BITWISE_LENGTH: u16 = 3;
+    pub(super) const BITWISE_MASK: u16 = 4;
+    pub(super) const BITWISE_XOR: u16 = 5;
+    pub(super) const LOG_GROUP: u16 = 1;
+    pub(super) const LOG_BYTES: u16 = 3;
+    pub(super) const LOG_AT_ONCE: u16 = 4;
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ pub(super) const BOUND: [&str; 6] = [
     "ca-certificates",
 ];
 
+/// Files with certificates to trust, copied into `/etc/dayfly`.
+const TRUSTED: [&str; 2] = ["ca.pem", "ca-bundle.pem"];
+
 /// A folder that every host has, that holds nothing a jail or the helper needs, and over which
 /// we may mount in a namespace of our own.
 const PLACE: &str = "/sys/kernel";
@@ -91,7 +94,8 @@ pub(super) fn enter(rights: Rights) -> io::Result<()> {
 }
 
 impl Template {
-    pub(super) fn build(runtime_dir: &Path) -> io::Result<Self> {
+    /// `trust` is the folder with the certificates that programs in jails are to trust.
+    pub(super) fn build(runtime_dir: &Path, trust: Option<&Path>) -> io::Result<Self> {
         let place = if Path::new(PLACE).is_dir() {
             Path::new(PLACE)
         } else {
@@ -113,7 +117,7 @@ impl Template {
         template.programs()?;
         template.shell().context("make bash the shell")?;
         template.devices().context("make /dev")?;
-        template.etc().context("make /etc")?;
+        template.etc(trust).context("make /etc")?;
         fs::create_dir(place.join("root"))?;
         Ok(template)
     }
@@ -199,9 +203,12 @@ impl Template {
         Ok(())
     }
 
-    fn etc(&mut self) -> io::Result<()> {
+    fn etc(&mut self, trust: Option<&Path>) -> io::Result<()> {
         let etc = self.place.join("etc");
         fs::create_dir(&etc)?;
+        if let Some(trust) = trust {
+            trusted(trust, &etc.join("dayfly"))?;
+        }
         let user = format!("sbx_user1051:x:{INSIDE}:");
         let written = [
             (
@@ -252,6 +259,21 @@ impl Template {
         self.folders.push("etc");
         Ok(())
     }
+}
+
+/// Certificates to trust: those of the host with the platform's own, where the host has any, and
+/// the platform's alone. Nothing else of their folder is copied.
+fn trusted(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for name in TRUSTED {
+        let source = from.join(name);
+        match fs::copy(&source, to.join(name)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context(source.display()),
+        }
+    }
+    Ok(())
 }
 
 /// Binds a host folder or file with everything mounted under it.

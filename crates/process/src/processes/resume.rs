@@ -1,17 +1,15 @@
 //! What every instance has around it while it lives, and how one goes on that an earlier process of
 //! the platform has left.
 
-use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 
-use engine::port::{Instance, LogSink, Resume};
+use engine::port::{Instance, Resume};
 
-use super::{InstanceIdentity, Processes, serve_endpoint};
-use crate::egress::{Egress, Reach};
+use super::{InstanceIdentity, Processes};
+use crate::egress::Reach;
 use crate::instance::Tasks;
 use crate::instance::keep::{self, Going};
 use crate::keeping::Leftover;
-use crate::resolver::Resolver;
 use crate::spawner::Jail;
 
 impl Processes {
@@ -36,19 +34,18 @@ impl Processes {
             doors,
             ..
         } = jail;
-        let outside = (doors.egress, doors.dns, doors.dns_tcp);
-        self.open_outside(&resume.log, outside, &mut tasks);
         let identity = InstanceIdentity {
             instance: resume.instance.clone(),
             function: resume.function.clone(),
             version: resume.version,
         };
-        self.open_endpoint(doors.endpoint, identity, &mut tasks);
+        let around = (&resume.log, &*resume.config);
+        let runtime_api = self.open_doors(around, doors, identity, &mut tasks);
         let going = Going {
             sandbox: Arc::new(keeper),
             control,
             output,
-            runtime_api: doors.runtime_api,
+            runtime_api,
             connections,
             note,
             resume,
@@ -60,54 +57,6 @@ impl Processes {
                 tracing::error!(%error, "go on with an instance of an earlier process");
                 None
             }
-        }
-    }
-
-    /// Has its connections to the platform served.
-    pub(super) fn open_endpoint(
-        &self,
-        listener: Option<TcpListener>,
-        identity: InstanceIdentity,
-        tasks: &mut Tasks,
-    ) {
-        if let Some(listener) = listener {
-            tasks.spawn(serve_endpoint(
-                listener,
-                identity,
-                Arc::clone(&self.config.endpoint),
-                Arc::clone(&self.config.clock),
-            ));
-        }
-    }
-
-    /// Carries the instance's connections to the outside and answers its questions for names,
-    /// where it has listeners for them.
-    pub(super) fn open_outside(
-        &self,
-        log: &Arc<dyn LogSink>,
-        listeners: (Option<TcpListener>, Option<UdpSocket>, Option<TcpListener>),
-        tasks: &mut Tasks,
-    ) {
-        let (reach, clock) = (self.config.reach, &self.config.clock);
-        let (egress, udp, tcp) = listeners;
-        if let Some(listener) = egress {
-            let egress = Egress {
-                listener,
-                reach,
-                log: Arc::clone(log),
-                clock: Arc::clone(clock),
-            };
-            tasks.spawn(egress.run());
-        }
-        if let (Some(udp), Some(tcp)) = (udp, tcp) {
-            let resolver = Resolver {
-                udp,
-                tcp,
-                reach,
-                lookups: self.lookups.clone(),
-                clock: Arc::clone(clock),
-            };
-            tasks.spawn(resolver.run());
         }
     }
 }

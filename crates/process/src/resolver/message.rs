@@ -36,6 +36,7 @@ pub(super) enum Code {
     Good = 0,
     Failed = 2,
     NoSuchName = 3,
+    Refused = 5,
 }
 
 /// The one question of a message.
@@ -105,7 +106,7 @@ pub(super) fn is_answer_to(message: &[u8], asked: &[u8]) -> bool {
 }
 
 /// The name at the start, and how many bytes it takes. A question needs no pointers, and what is
-/// no text is no name that anybody has.
+/// no text, or has dots in a label, is no name that anybody has.
 fn read_name(bytes: &[u8]) -> Option<(String, usize)> {
     let mut name = String::new();
     let mut at = 0;
@@ -124,6 +125,9 @@ fn read_name(bytes: &[u8]) -> Option<(String, usize)> {
             name.push('.');
         }
         let text = std::str::from_utf8(label).ok()?;
+        if text.contains('.') {
+            return None;
+        }
         name.push_str(&text.to_ascii_lowercase());
     }
 }

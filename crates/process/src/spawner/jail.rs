@@ -45,14 +45,20 @@ pub struct Doors {
     /// 127.0.0.1:9001 inside; without a network of its own, a port of the host's loopback, where
     /// others can come too.
     pub runtime_api: TcpListener,
-    /// 127.0.0.1 at the endpoint's port inside; none where that is the host's own.
-    pub endpoint: Option<TcpListener>,
+    /// Any address of loopback at the endpoint's port and at those of HTTP and HTTPS inside; none
+    /// where that is the host's own.
+    pub home: Vec<TcpListener>,
+    /// 127.0.0.1 at the ports that lead to this host's, in the order in which they were ordered.
+    pub host_ports: Vec<TcpListener>,
     /// Where connections to the outside are redirected to.
     pub egress: Option<TcpListener>,
     /// 127.0.0.1:53 inside.
     pub dns: Option<UdpSocket>,
     /// The same over TCP.
     pub dns_tcp: Option<TcpListener>,
+    /// Where the kernel tells of connections to its loopback that were refused, where it does;
+    /// nonblocking.
+    pub refusals: Option<OwnedFd>,
 }
 
 /// What can be done with a jail; cheap to clone. The last one dropped kills the jail.

@@ -494,7 +494,9 @@ fn take_parts(handed: Handed, rest: &mut impl Iterator<Item = OwnedFd>) -> io::R
         Ok(listener)
     };
     let runtime_api = tcp()?;
-    let endpoint = if handed.endpoint { Some(tcp()?) } else { None };
+    let home = (0..handed.home).map(|_| tcp()).collect::<Result<_, _>>()?;
+    let host_ports = (0..handed.host_ports).map(|_| tcp());
+    let host_ports = host_ports.collect::<Result<_, _>>()?;
     let egress = if handed.egress { Some(tcp()?) } else { None };
     let (mut dns, mut dns_tcp) = (None, None);
     if handed.dns {
@@ -505,12 +507,15 @@ fn take_parts(handed: Handed, rest: &mut impl Iterator<Item = OwnedFd>) -> io::R
         listener.set_nonblocking(true)?;
         dns_tcp = Some(listener);
     }
+    let refusals = if handed.refusals { Some(next()?) } else { None };
     let doors = Doors {
         runtime_api,
-        endpoint,
+        home,
+        host_ports,
         egress,
         dns,
         dns_tcp,
+        refusals,
     };
     Ok((doors, next()?, UnixStream::from(next()?)))
 }

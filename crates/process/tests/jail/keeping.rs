@@ -35,6 +35,9 @@ impl World {
             pool: 1,
             runtime_dir: self.folder.clone(),
             endpoint_port: 4566,
+            host_ports: Vec::new(),
+            tell_refused: false,
+            trust: None,
             lite: self.lite,
             keep: Some(Keep {
                 folder: self.kept(name),

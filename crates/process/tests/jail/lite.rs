@@ -230,7 +230,7 @@ async fn the_runtime_api_is_at_a_port_of_its_own(world: World) {
     let mut order = order("a=${API%%/*}; exec 5<>/dev/tcp/${a/:/\\/}; read -r x <&5; echo $x $API");
     order.env.push(("API".into(), "127.0.0.1:9001/word".into()));
     let jail = world.spawner.claim(order).await.unwrap();
-    assert!(jail.doors.endpoint.is_none() && jail.doors.egress.is_none());
+    assert!(jail.doors.home.is_empty() && jail.doors.egress.is_none());
     let door = jail.doors.runtime_api.try_clone().unwrap();
     let door = tokio::net::TcpListener::from_std(door).unwrap();
     let address = door.local_addr().unwrap();

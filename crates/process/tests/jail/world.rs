@@ -284,7 +284,7 @@ async fn doors_lead_to_the_platform(world: World) {
     let jail = world.spawner.claim(order(script)).await.unwrap();
     for (door, word) in [
         (&jail.doors.runtime_api, "api"),
-        (jail.doors.endpoint.as_ref().unwrap(), "endpoint"),
+        (&jail.doors.home[0], "endpoint"),
     ] {
         let door = tokio::net::TcpListener::from_std(door.try_clone().unwrap()).unwrap();
         let (mut stream, _) = door.accept().await.unwrap();
@@ -328,7 +328,7 @@ async fn there_is_no_network_but_the_jails_own(world: World) {
          (exec 5<>/dev/tcp/192.0.2.1/80) 2>/dev/null && echo outside; true"
     );
     let jail = world.spawner.claim(order(&script)).await.unwrap();
-    assert!(jail.doors.egress.is_none() && jail.doors.dns.is_none());
+    assert!(jail.doors.egress.is_none());
     assert_eq!(finish(jail).await.0, "");
 }
 

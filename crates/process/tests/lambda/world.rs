@@ -60,6 +60,9 @@ impl World {
             pool: 2,
             runtime_dir: folder.clone(),
             endpoint_port: 4566,
+            host_ports: Vec::new(),
+            tell_refused: false,
+            trust: None,
             lite,
             keep: None,
         };
@@ -149,6 +152,7 @@ fn processes(
         endpoint_port: 4566,
         strict_runtimes: false,
         inspect: false,
+        cloud: process::CloudHosts::Home,
         reach: process::Reach::Host,
         tmp_exec: false,
         surroundings,

@@ -13,6 +13,7 @@ fn event(request: http::request::Builder, body: &[u8]) -> serde_json::Value {
         trace_root: "Root=1-5e6722a7-cc56abcd46db7ae02d4da47e",
         source: "123.123.123.123".parse().unwrap(),
         port: 4566,
+        secure: false,
         now_ms: 1_583_348_638_390,
     };
     let json = write(&parts, &Bytes::copy_from_slice(body), &around).unwrap();

@@ -1,9 +1,20 @@
 //! The environment that a function's process starts with: every variable that Lambda defines,
 //! made from nothing, so that nothing of the host's environment comes through.
 
+use std::path::Path;
+
 use engine::keys::Credentials;
 use engine::port::StartOrder;
 use model::{FunctionConfig, LogFormat, Runtime};
+
+use crate::resolver::CloudHosts;
+
+/// Where the certificates are that programs are to trust, inside: the platform's own with the
+/// host's, and the platform's alone.
+pub(crate) const CA_BUNDLE: &str = "/etc/dayfly/ca-bundle.pem";
+pub(crate) const CA: &str = "/etc/dayfly/ca.pem";
+/// Names Node.js certificates to trust beside those that it brings.
+const NODE_CERTIFICATES: &str = "NODE_EXTRA_CA_CERTS";
 
 /// Where the Runtime API listens, inside.
 pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
@@ -33,6 +44,76 @@ const OF_THE_RUNTIME: [&str; 11] = [
 /// What a runtime sets for itself, unless the author has.
 const OF_THE_LANGUAGE: [&str; 2] = ["NODE_PATH", "PYTHONPATH"];
 
+/// What an instance is to know of the platform around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Around {
+    /// Where the platform answers, as seen inside.
+    pub(crate) endpoint: String,
+    /// Which hosts of the cloud's do so too, as far as this instance is concerned.
+    pub(crate) cloud: CloudHosts,
+    /// Whose certificates are there.
+    pub(crate) trusted: Trusted,
+}
+
+/// Whose certificates programs in a jail are to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trusted {
+    /// Whomever they do anyway.
+    Nothing,
+    /// The platform beside whomever they do anyway.
+    Own,
+    /// The platform and everybody whom the host trusts.
+    All,
+}
+
+impl Trusted {
+    /// By what is in the folder that jails get them from.
+    pub(crate) fn of(folder: Option<&Path>) -> Self {
+        match folder {
+            None => Self::Nothing,
+            Some(folder) if folder.join("ca-bundle.pem").is_file() => Self::All,
+            Some(_) => Self::Own,
+        }
+    }
+
+    /// Where programs look for them: one adds to those it has, the others replace them.
+    fn variables(self) -> impl Iterator<Item = (&'static str, String)> {
+        let added = (self != Self::Nothing).then_some((NODE_CERTIFICATES, CA));
+        let replaced = ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"];
+        let replaced = replaced.map(|name| (name, CA_BUNDLE));
+        let replaced = replaced.into_iter().filter(move |_| self == Self::All);
+        let all = added.into_iter().chain(replaced);
+        all.map(|(name, path)| (name, path.to_owned()))
+    }
+}
+
+/// Whether Node.js can be told by an option to trust what OpenSSL does, which it reads when it
+/// first needs it. The variable has it read all that it brings at its start, which takes nearly as
+/// long as the start. Authors who have a say in it keep it.
+fn is_optional(config: &FunctionConfig, trusted: Trusted) -> bool {
+    let says = |name: &str| config.environment.contains_key(name);
+    let options = config.environment.get("NODE_OPTIONS");
+    matches!(config.runtime, Runtime::Node { .. })
+        && trusted == Trusted::All
+        && !["SSL_CERT_FILE", "SSL_CERT_DIR", NODE_CERTIFICATES]
+            .map(says)
+            .contains(&true)
+        && !options.is_some_and(|options| options.contains("-ca"))
+}
+
+/// Names the platform to SDKs: for every service, or for those that it has where others are to be
+/// reached outside.
+fn endpoints(around: &Around) -> Vec<(String, String)> {
+    let (all, endpoint) = ("AWS_ENDPOINT_URL", &around.endpoint);
+    match around.cloud {
+        CloudHosts::Home => vec![(all.to_owned(), endpoint.clone())],
+        CloudHosts::Of(services) => services
+            .iter()
+            .map(|service| (format!("{all}_{}", service.variable), endpoint.clone()))
+            .collect(),
+    }
+}
+
 /// Variables of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
@@ -41,6 +122,8 @@ pub(crate) struct Environment {
     /// What is the instance's alone: a launcher learns it with its function, so that a process
     /// can be started before it is known whose it will be.
     pub(crate) own: Vec<(String, String)>,
+    /// Whether Node.js is to trust what OpenSSL does.
+    pub(crate) openssl_ca: bool,
 }
 
 impl Environment {
@@ -69,12 +152,12 @@ impl Environment {
     }
 }
 
-/// The environment of an instance. `endpoint` is the platform's own, as seen inside.
-pub(crate) fn variables(order: &StartOrder, endpoint: &str) -> Environment {
+/// The environment of an instance.
+pub(crate) fn variables(order: &StartOrder, around: &Around) -> Environment {
     let config = &order.config;
     let name = order.function.name.as_str();
     let region = order.function.region.as_str();
-    let mut fixed = defaults(config.runtime, endpoint);
+    let mut fixed = defaults(config.runtime, around);
     // The author's own come before the platform's defaults and behind what it reserves.
     for (name, value) in &config.environment {
         set(&mut fixed, name, value.clone());
@@ -112,13 +195,21 @@ pub(crate) fn variables(order: &StartOrder, endpoint: &str) -> Environment {
     let mut own = given.map(credentials).unwrap_or_default();
     let stream = order.log_stream.to_string();
     own.push(("AWS_LAMBDA_LOG_STREAM_NAME".to_owned(), stream));
-    Environment { fixed, own }
+    let openssl_ca = is_optional(config, around.trusted);
+    if openssl_ca {
+        // For programs that it starts.
+        own.extend(fixed.extract_if(.., |(name, _)| name == NODE_CERTIFICATES));
+    }
+    Environment {
+        fixed,
+        own,
+        openssl_ca,
+    }
 }
 
 /// What the author may override.
-fn defaults(runtime: Runtime, endpoint: &str) -> Vec<(String, String)> {
+fn defaults(runtime: Runtime, around: &Around) -> Vec<(String, String)> {
     let mut defaults = vec![
-        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
         ("AWS_XRAY_DAEMON_ADDRESS", format!("{XRAY_HOST}:2000")),
         ("_AWS_XRAY_DAEMON_ADDRESS", XRAY_HOST.to_owned()),
@@ -140,10 +231,11 @@ fn defaults(runtime: Runtime, endpoint: &str) -> Vec<(String, String)> {
         }
         Runtime::ProvidedAl2 | Runtime::ProvidedAl2023 => {}
     }
-    defaults
+    defaults.extend(around.trusted.variables());
+    let named = defaults
         .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        .map(|(name, value)| (name.to_owned(), value));
+    endpoints(around).into_iter().chain(named).collect()
 }
 
 fn set(variables: &mut Vec<(String, String)>, name: &str, value: String) {

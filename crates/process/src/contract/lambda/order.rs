@@ -126,7 +126,13 @@ pub(crate) fn order(
             }
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
-                Language::Node(_) => node(&mut order, config, inspect.is_some()),
+                Language::Node(_) => {
+                    let mut arguments = node(&mut order, config, inspect.is_some());
+                    if environment.openssl_ca {
+                        arguments.insert(0, "--use-openssl-ca".to_owned());
+                    }
+                    arguments
+                }
             };
             order.argv.extend(arguments.into_iter().map(Into::into));
             if let Some(wrapper) = config.environment.get(EXEC_WRAPPER) {

@@ -106,13 +106,13 @@ impl Held {
         }
     }
 
-    /// Closes the ways to the outside.
+    /// Closes the way to the outside. Names are still asked for: some lead to the platform.
     pub(super) fn close_outside(&mut self) {
-        let first = 1 + usize::from(self.handed.endpoint);
-        let count = usize::from(self.handed.egress) + 2 * usize::from(self.handed.dns);
-        self.descriptors.drain(first..first + count);
-        self.handed.egress = false;
-        self.handed.dns = false;
+        if self.handed.egress {
+            let first = 1 + usize::from(self.handed.home) + usize::from(self.handed.host_ports);
+            self.descriptors.remove(first);
+            self.handed.egress = false;
+        }
     }
 
     fn leave(&mut self, note: &[u8], more: Vec<OwnedFd>) {
@@ -339,7 +339,9 @@ impl Held {
     fn drop_connections(&mut self) {
         let handed = self.handed;
         let own = 3
-            + usize::from(handed.endpoint)
+            + usize::from(handed.home)
+            + usize::from(handed.host_ports)
+            + usize::from(handed.refusals)
             + usize::from(handed.egress)
             + 2 * usize::from(handed.dns)
             + usize::from(handed.memory)
