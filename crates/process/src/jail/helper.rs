@@ -449,13 +449,15 @@ impl Helper {
     }
 
     fn kill(&mut self, id: JailId) {
-        let Some(jail) = self.jails.get(&id) else {
+        let Some(jail) = self.jails.get_mut(&id) else {
             // Unless its end is on its way anyway.
             if !self.removing.iter().any(|&(removing, _)| removing == id) {
                 self.tell(&Notice::Gone(id), &[]);
             }
             return;
         };
+        // It is there until its process is buried, and nobody is to have it meanwhile.
+        jail.held = None;
         match (&self.ground.walls, &jail.socket) {
             // Its first process is the one that can end the others: it hears that we hang up.
             (Walls::Lite(_), Some(socket)) => {
