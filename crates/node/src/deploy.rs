@@ -12,7 +12,7 @@ use stacks::{FunctionPlan, Package, Progress};
 use store::{Clock, SystemClock, Trees};
 use tokio::sync::{Semaphore, watch};
 
-use crate::node::runtimes_folder;
+use crate::sandboxes::runtimes_folder;
 
 /// What is to be built.
 #[derive(Debug, Clone)]

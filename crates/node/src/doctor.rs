@@ -4,7 +4,7 @@ use std::path::Path;
 
 pub use process::host::{Finding, State};
 
-use crate::node::runtimes_folder;
+use crate::sandboxes::runtimes_folder;
 
 /// Looks at the host. `data` is the folder that state would be kept in, `cache` the one of builds
 /// and fetched interpreters.

@@ -12,6 +12,7 @@ pub mod keys;
 mod node;
 mod port;
 mod profile;
+mod sandboxes;
 mod stop;
 mod trust;
 pub mod up;
