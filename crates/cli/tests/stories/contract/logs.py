@@ -122,6 +122,7 @@ assert logs.list_tags_for_resource(resourceArn=f'{GROUP}mine')['tags'] == {'b': 
 refused(400, 'TooManyTagsException', '', logs.tag_resource, resourceArn=f'{GROUP}mine',
         tags={str(n): '' for n in range(50)})
 assert logs.describe_subscription_filters(logGroupName='mine')['subscriptionFilters'] == []
+assert logs.describe_resource_policies()['resourcePolicies'] == []
 assert logs.describe_metric_filters(logGroupName='mine')['metricFilters'] == []
 for call in (logs.delete_log_group, logs.describe_log_streams, logs.list_tags_log_group,
              logs.delete_retention_policy, logs.describe_subscription_filters):
