@@ -41,6 +41,11 @@ fn logs_are_put_read_and_filtered() {
 }
 
 #[test]
+fn requests_with_anything_in_them_are_answered_or_refused() {
+    check(include_str!("contract/fuzz.py"));
+}
+
+#[test]
 fn functions_and_aliases_have_urls() {
     check(include_str!("contract/urls.py"));
 }
