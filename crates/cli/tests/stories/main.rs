@@ -5,6 +5,7 @@
     reason = "a story ends at the first thing that is not as told"
 )]
 
+mod aws_cli;
 mod builds;
 mod clients;
 mod contract;
