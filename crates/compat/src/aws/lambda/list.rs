@@ -66,23 +66,24 @@ impl Aws {
         let functions = self
             .engine
             .list(&ask.caller.account, Some(&ask.caller.region));
-        let shown = if request.function_version == Some(FunctionVersion::All) {
+        let found: Vec<_> = if request.function_version == Some(FunctionVersion::All) {
             let versions = functions
                 .iter()
                 .flat_map(|function| self.versions(function));
-            versions
-                .map(|(view, target)| configuration::listed(&view, &target))
-                .collect()
+            versions.collect()
         } else {
-            let functions = functions.iter();
+            let functions = functions.into_iter();
             functions
-                .map(|function| configuration::listed(function, &function.id.unqualified()))
+                .map(|function| (Arc::clone(&function), function.id.unqualified()))
                 .collect()
         };
-        let (functions, next_marker) = page.cut(shown);
+        // What is on the page only: the shape of each costs more than finding all.
+        let (found, next_marker) = page.cut(found);
+        let listed = found.into_iter().flatten();
+        let functions = listed.map(|(view, target)| configuration::listed(&view, &target));
         Ok(ListFunctionsResponse {
             next_marker,
-            functions,
+            functions: Some(functions.collect()),
         })
     }
 
