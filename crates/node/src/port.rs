@@ -18,6 +18,9 @@ use crate::trust::Trust;
 /// How long a process that has let go of everything may take to close its files (ours: it writes
 /// its log back, and a disk can be slow).
 const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+/// How long another start may take to take over before this one gives way to it (ours: many times
+/// what it takes).
+const TAKER_LIMIT: Duration = Duration::from_secs(2);
 /// How often to look whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -29,8 +32,17 @@ fn kept_folder(data: &Path) -> PathBuf {
 /// Finds the spawners of earlier processes. One whose process still serves is only for whoever is
 /// to take over.
 pub(crate) async fn visits(config: &Config, clock: &Arc<dyn Clock>) -> Result<Visits, Error> {
-    let visits = Visits::make(&kept_folder(&config.data), &**clock).await;
-    let visits = visits.map_err(|error| Error::Succession(error.to_string()))?;
+    let folder = kept_folder(&config.data);
+    let until = clock.monotonic() + TAKER_LIMIT;
+    let visits = loop {
+        match Visits::make(&folder, &**clock).await {
+            // It may have been killed as it took over, and its spawner not know of it yet.
+            Err(SpawnerError::Taken) if !config.replace && clock.monotonic() < until => {
+                clock.sleep(LOOK_AGAIN).await;
+            }
+            visits => break visits.map_err(|error| Error::Succession(error.to_string()))?,
+        }
+    };
     if visits.served && !config.replace {
         return Err(Error::Served {
             folder: config.data.clone(),
