@@ -428,12 +428,15 @@ impl FailedInit for FailedLambda {
         match &self.kind {
             Failure::Reported(payload, _) => {
                 let error_type = self.kind.error_type();
-                if !FLAWS.contains(&error_type.as_str()) {
-                    return None;
-                }
                 let error: serde_json::Value = serde_json::from_slice(payload).ok()?;
                 let message = error.get("errorMessage")?.as_str()?;
-                Some(format!("{error_type}: {message}"))
+                // Lambda gives no type of its own to what an ES module imports and nobody has.
+                let unresolved = error_type == "Error"
+                    && ["Cannot find package '", "Cannot find module '"]
+                        .iter()
+                        .any(|words| message.starts_with(words));
+                let flawed = unresolved || FLAWS.contains(&error_type.as_str());
+                flawed.then(|| format!("{error_type}: {message}"))
             }
             Failure::NoEntrypoint(reason) => Some(format!("Runtime.InvalidEntrypoint: {reason}")),
             _ => None,

@@ -346,6 +346,16 @@ def handler(event, context): pass
         syntax.starts_with("Runtime.UserCodeSyntaxError: "),
         "{syntax}"
     );
+    for import in ["nowhere", "./nowhere.mjs"] {
+        let code = format!("import x from '{import}'; export const handler = async () => 1;");
+        let files = [("index.mjs", code.as_str())];
+        let function = world.function("nodejs20.x", "index.handler", &files);
+        let Started::Failed { failed, .. } = function.trial().await.unwrap() else {
+            panic!("{import} was found");
+        };
+        let told = failed.flaw().unwrap();
+        assert!(told.starts_with("Error: Cannot find "), "{told}");
+    }
     // What it missed may only be what a trial does not have.
     assert_eq!(flaw("raise OSError('no network')").await, Err(None));
     assert_eq!(flaw("raise SystemExit(1)").await, Err(None));
