@@ -2,6 +2,7 @@
 //! an instance needs around it.
 
 mod doors;
+mod resume;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -35,8 +36,6 @@ use crate::machine;
 use crate::resolver::{CloudHosts, Lookups};
 use crate::sdk::Sdk;
 use crate::spawner::{self, Jail, Kept, Spawner};
-
-mod resume;
 
 /// Who is at the other end of a connection that came out of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,7 +259,8 @@ impl Processes {
             outside: self.config.reach != Reach::Nowhere,
         };
         let jail_order = order::order(&start, &program, &environment, &extensions, rules);
-        let keeps = self.config.spawner.keeps() && jail_order.dialers == 0;
+        // A trial is nothing to serve with: it has no credentials.
+        let keeps = self.config.spawner.keeps() && jail_order.dialers == 0 && !start.is_trial();
         let launcher = jail_order.control;
         let jail = self
             .config
