@@ -103,21 +103,6 @@ impl Instances {
         Ok((live, stopping))
     }
 
-    /// Sets memory aside for something that takes none from others, where that much is free.
-    pub(crate) fn spare(self: &Arc<Self>, memory_mb: u32) -> Option<Spare> {
-        let memory_mb = u64::from(memory_mb);
-        let mut placed = self.placed.lock();
-        if self.memory_mb_max.saturating_sub(placed.memory_mb) < memory_mb {
-            return None;
-        }
-        placed.memory_mb += memory_mb;
-        let instances = Arc::clone(self);
-        Some(Spare {
-            instances,
-            memory_mb,
-        })
-    }
-
     /// Sets memory aside for an instance that is there already, if there is room.
     pub(crate) fn place_left(
         self: &Arc<Self>,
@@ -217,23 +202,6 @@ impl Instances {
             }
             gone.await;
         }
-    }
-}
-
-/// Memory that was set aside; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    instances: Arc<Instances>,
-    memory_mb: u64,
-}
-
-impl Drop for Spare {
-    fn drop(&mut self) {
-        let mut placed = self.instances.placed.lock();
-        placed.memory_mb = placed.memory_mb.saturating_sub(self.memory_mb);
-        drop(placed);
-        // Whoever waits for memory waits for an instance to go.
-        self.instances.gone.notify_waiters();
     }
 }
 

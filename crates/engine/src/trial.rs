@@ -9,7 +9,7 @@ use crate::log::Unkept;
 use crate::port::{StartOrder, Started, Warning};
 use crate::{Engine, Error, Shared};
 
-/// Trials under way at once (ours): each takes memory that no function is charged for long.
+/// Trials under way at once (ours): each uses memory that nothing is charged for.
 pub(crate) const TRIALS_MAX: usize = 1;
 
 impl Engine {
@@ -41,9 +41,12 @@ impl Shared {
         if config.inspect {
             return Ok(None);
         }
-        let Some(_memory) = self.instances.spare(config.memory_mb) else {
+        // Where memory is short it is not tried. None is set aside for it: an invocation that comes
+        // meanwhile must not be refused for its sake.
+        let taken = self.instances.memory_mb() + u64::from(config.memory_mb);
+        if taken > self.instances.memory_mb_max {
             return Ok(None);
-        };
+        }
         let Ok(folders) = self.folders(&revision).await else {
             return Ok(None);
         };

@@ -15,7 +15,7 @@ use crate::node::Node;
 
 /// How long after its deployment a function is tried (ours): who waits for the new code comes first,
 /// and what it then logs says the same.
-const AFTER: Duration = Duration::from_millis(300);
+const AFTER: Duration = Duration::from_secs(1);
 
 /// The trials under way, at most one of each function; ended when dropped.
 #[derive(Debug, Default)]
