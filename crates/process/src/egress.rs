@@ -8,19 +8,12 @@ use std::time::Duration;
 
 use store::Clock;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
+use crate::accept;
 use crate::told::Told;
-
-/// Connections that one instance may have open; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 256;
 
 /// How long the other side may take to accept.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
-
-/// Pause after an accept that failed for a lack of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Stands for this host, where functions may reach it: the dummy address of RFC 7600, which no
 /// network can use.
@@ -57,25 +50,11 @@ impl Egress {
             told: self.told,
             clock: Arc::clone(&self.clock),
         });
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            // Never closed, so it never fails.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let carrier = Arc::clone(&carrier);
-                    connections.spawn(async move {
-                        carrier.carry(stream).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => self.clock.sleep(ACCEPT_PAUSE).await,
-            }
-        }
+        accept::each(listener, &*self.clock, |stream| {
+            let carrier = Arc::clone(&carrier);
+            async move { carrier.carry(stream).await }
+        })
+        .await;
     }
 }
 

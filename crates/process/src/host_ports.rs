@@ -3,20 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use store::Clock;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
+use crate::accept;
 use crate::told::Told;
-
-/// Connections that one instance may have open at one port; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 256;
-
-/// Pause after an accept that failed for a lack of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where services of this host listen, in the order in which they are tried.
 const LOOPBACK: [IpAddr; 2] = [
@@ -41,25 +33,11 @@ impl HostPort {
         let Ok(port) = listener.local_addr().map(|address| address.port()) else {
             return;
         };
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            // Never closed, so it never fails.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let told = Arc::clone(&self.told);
-                    connections.spawn(async move {
-                        carry(stream, port, &told).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => self.clock.sleep(ACCEPT_PAUSE).await,
-            }
-        }
+        accept::each(listener, &*self.clock, |stream| {
+            let told = Arc::clone(&self.told);
+            async move { carry(stream, port, &told).await }
+        })
+        .await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Functions as jailed Linux processes: finding their interpreters, jailing them, and speaking
 //! with them as their vendor does. Which function runs, where and when is not decided here.
 
+mod accept;
 mod contract;
 mod egress;
 pub mod host;
