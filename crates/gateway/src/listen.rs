@@ -460,15 +460,12 @@ where
         let empty = http_body_util::Empty::new().map_err(|never| match never {});
         return (shared.service)(Request::from_parts(parts, empty.boxed())).await;
     }
-    let unread = Unread::default();
-    let body = {
-        let Some(share) = shared.bodies.begin(body.size_hint().lower()) else {
-            return busy("too many request bodies are on their way; try again");
-        };
-        let body = PacedBody::new(body, share, limits, shared.clock.clone());
-        unread.lend(body).boxed()
+    let Some(share) = shared.bodies.begin(body.size_hint().lower()) else {
+        return busy("too many request bodies are on their way; try again");
     };
-    let request = Request::from_parts(parts, body);
+    let body = PacedBody::new(body, share, limits, shared.clock.clone());
+    let unread = Unread::default();
+    let request = Request::from_parts(parts, unread.lend(body).boxed());
     let mut response = (shared.service)(request).await;
     if !unread.read(&*shared.clock).await {
         close_after(&mut response);
