@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::clients::tool;
+use crate::clients::{said, tool};
 use crate::project::Project;
 use crate::test_node::TestNode;
 
@@ -83,7 +83,8 @@ fn the_aws_cli_takes_a_function_from_its_first_version_to_its_end() {
 
 /// Runs a script of the shell.
 fn run(node: &TestNode, folder: &Path, script: &str) {
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .args(["-c", script])
         .current_dir(folder)
         .env("AWS", tool("DAYFLY_TEST_AWS"))
@@ -91,13 +92,6 @@ fn run(node: &TestNode, folder: &Path, script: &str) {
         .env("AWS_ENDPOINT_URL", &node.origin)
         .env("AWS_ACCESS_KEY_ID", "000000000000")
         .env("AWS_SECRET_ACCESS_KEY", "any")
-        .env("AWS_DEFAULT_REGION", "us-east-1")
-        .output()
-        .expect("the shell runs");
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+        .env("AWS_DEFAULT_REGION", "us-east-1");
+    said(&mut shell);
 }

@@ -19,19 +19,25 @@ pub(crate) fn boto3(node: &TestNode, script: &str) {
 /// The same for a script whose output matters.
 pub(crate) fn boto3_says(node: &TestNode, script: &str) -> String {
     let script = format!("import base64, boto3, json, botocore, botocore.config\n{script}");
-    let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
+    let mut python = Command::new(tool("DAYFLY_TEST_PYTHON"));
+    python
         .args(["-c", &script])
         .env("AWS_ENDPOINT_URL", &node.origin)
         .env("AWS_ACCESS_KEY_ID", "000000000000")
         .env("AWS_SECRET_ACCESS_KEY", "any")
         .env("AWS_REGION", "us-east-1")
         .env("AWS_DEFAULT_REGION", "us-east-1")
-        .env("AWS_MAX_ATTEMPTS", "1")
-        .output()
-        .expect("Python runs");
+        .env("AWS_MAX_ATTEMPTS", "1");
+    said(&mut python)
+}
+
+/// What a client said, which has to succeed.
+pub(crate) fn said(client: &mut Command) -> String {
+    let output = client.output().expect("the client runs");
     assert!(
         output.status.success(),
-        "{}",
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()

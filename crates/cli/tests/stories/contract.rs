@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::clients::{boto3, tool};
+use crate::clients::{boto3, said, tool};
 use crate::project::Project;
 use crate::test_node::{TestNode, cache};
 
@@ -54,19 +54,14 @@ fn functions_and_aliases_have_urls() {
 #[test]
 fn a_daemon_that_is_killed_in_a_call_did_all_of_it_or_nothing() {
     let project = Project::new(&[("seed/app.py", "def handler(event, context): pass")]);
-    let output = Command::new(tool("DAYFLY_TEST_PYTHON"))
+    let mut python = Command::new(tool("DAYFLY_TEST_PYTHON"));
+    python
         .args(["-c", include_str!("contract/killed.py")])
         .env("DAYFLY_PROGRAM", env!("CARGO_BIN_EXE_dayfly"))
         .env("DAYFLY_FOLDER", project.path())
         .env("DAYFLY_CACHE", cache())
         .env("AWS_ACCESS_KEY_ID", "000000000000")
         .env("AWS_SECRET_ACCESS_KEY", "any")
-        .env("AWS_DEFAULT_REGION", "us-east-1")
-        .output()
-        .expect("Python runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+        .env("AWS_DEFAULT_REGION", "us-east-1");
+    said(&mut python);
 }
