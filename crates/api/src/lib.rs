@@ -22,6 +22,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use engine::Engine;
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
@@ -94,8 +95,13 @@ impl Api {
     }
 
     /// Answers one request of an account's owner. Whoever calls this knows that it is one, or has
-    /// checked Host and Origin where anybody is.
-    pub async fn handle(&self, account: &AccountId, request: Request<Body>) -> Response<Body> {
+    /// checked Host and Origin where anybody is. Boxed, so that it is compiled here, once, and takes
+    /// no room where another door answers.
+    pub fn handle(
+        &self,
+        account: &AccountId,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Response<Body>> {
         let mut api = self.clone();
         if *account != api.settings.account {
             // A cheap handle for the request: all below is about this account and no other.
@@ -103,10 +109,12 @@ impl Api {
             settings.account = account.clone();
             api.settings = Arc::new(settings);
         }
-        match api.route(request).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.response(),
-        }
+        Box::pin(async move {
+            match api.route(request).await {
+                Ok(response) => response,
+                Err(refusal) => refusal.response(),
+            }
+        })
     }
 
     /// What somebody is told who is not let in.

@@ -5,6 +5,7 @@ mod command;
 mod exit;
 mod terminal;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -52,6 +53,8 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::Platform, error))?;
+    // As one of a kind, or it would be compiled once for each way in which a runtime may run it.
+    let work: Pin<&mut dyn Future<Output = _>> = std::pin::pin!(work);
     let end = runtime.block_on(work);
     // A thread that hangs in a file system must not keep the command from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

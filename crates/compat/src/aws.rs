@@ -17,6 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use engine::Engine;
 use engine::keys::Identity;
+use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -134,8 +135,13 @@ impl Aws {
             || lambda::code::is_path(request.uri.path())
     }
 
-    /// Answers one request. Whoever calls this has checked Host and Origin.
-    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    /// Answers one request. Whoever calls this has checked Host and Origin. Boxed, so that all
+    /// operations are compiled here, once, and take no room where another door answers.
+    pub fn handle(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(self.identified(request))
+    }
+
+    async fn identified(&self, request: Request<Body>) -> Response<Body> {
         let request_id = InvocationId::from_random(self.clock.random_id());
         let mut response = self.answer(request, &request_id).await;
         if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {

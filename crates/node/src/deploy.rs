@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::wire::{Deployment, Info, Url};
+use futures_util::future::BoxFuture;
 use model::{Code, Network, Runtime};
 use process::interpreter::{Finder, Language, Surroundings};
 use serde::Serialize;
@@ -150,7 +151,15 @@ impl Project {
     }
 
     /// Builds one of them.
-    pub async fn build(
+    pub fn build<'a>(
+        &'a self,
+        place: usize,
+        tell: &'a (dyn Fn(&str) + Send + Sync),
+    ) -> BoxFuture<'a, Result<Option<Ready>, Error>> {
+        Box::pin(self.build_one(place, tell))
+    }
+
+    async fn build_one(
         &self,
         place: usize,
         tell: &(dyn Fn(&str) + Send + Sync),

@@ -2,16 +2,23 @@
 
 use std::path::Path;
 
+use futures_util::future::BoxFuture;
 pub use process::host::{Finding, State};
 
 use crate::sandboxes::runtimes_folder;
 
 /// Looks at the host. `data` is the folder that state would be kept in, `cache` the one of builds
 /// and fetched interpreters.
-pub async fn examine(program: &Path, data: &Path, cache: &Path) -> Vec<Finding> {
-    let mut findings = process::host::examine(program, data).await;
-    findings.extend(interpreters(cache).await);
-    findings
+pub fn examine<'a>(
+    program: &'a Path,
+    data: &'a Path,
+    cache: &'a Path,
+) -> BoxFuture<'a, Vec<Finding>> {
+    Box::pin(async move {
+        let mut findings = process::host::examine(program, data).await;
+        findings.extend(interpreters(cache).await);
+        findings
+    })
 }
 
 /// A line for each runtime.

@@ -1,4 +1,7 @@
 //! Assembles the rooms from one config value into a server, and runs development sessions on it.
+//!
+//! What takes all the rooms is handed out as a boxed future: an `async fn` is compiled where it is
+//! awaited, and the rooms would be once more with every program that awaits it.
 
 mod config;
 pub mod deploy;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use engine::Engine;
+use futures_util::future::BoxFuture;
 use gateway::listen::{Limits, Server};
 use parking_lot::Mutex;
 use process::Processes;
@@ -132,7 +133,11 @@ pub struct Node {
 
 impl Node {
     /// Assembles the rooms and begins to serve.
-    pub async fn new(config: Config) -> Result<Self, Error> {
+    pub fn new(config: Config) -> BoxFuture<'static, Result<Self, Error>> {
+        Box::pin(Self::begin(config))
+    }
+
+    async fn begin(config: Config) -> Result<Self, Error> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut visits = visits(&config, &clock).await?;
         let listener = match inherited(&mut visits, config.listen) {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use api::wire::CreatedKey;
+use futures_util::future::BoxFuture;
 
 use crate::config::Config;
 use crate::keys;
@@ -54,7 +55,11 @@ pub struct Up {
 impl Up {
     /// Starts it; where there is no key yet, one is made. `insecure_http` lets it listen beyond
     /// loopback without TLS.
-    pub async fn start(config: Config, insecure_http: bool) -> Result<Self, Error> {
+    pub fn start(config: Config, insecure_http: bool) -> BoxFuture<'static, Result<Self, Error>> {
+        Box::pin(Self::begin(config, insecure_http))
+    }
+
+    async fn begin(config: Config, insecure_http: bool) -> Result<Self, Error> {
         let address = config.listen;
         let near = address.ip().to_canonical().is_loopback();
         if !near && config.tls.is_none() && !insecure_http {
@@ -103,8 +108,8 @@ impl Up {
 
     /// Answers what is in flight, and lets go of the port and of idle instances, for another process
     /// to take over.
-    pub async fn leave(&self) {
-        self.node.leave().await;
+    pub fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.node.leave())
     }
 
     /// Stops serving, lets busy instances end for a while, and ends every sandbox.

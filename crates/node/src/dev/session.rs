@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use model::{FunctionId, FunctionName, Network, Principal, Runtime, arn};
 use stacks::{FunctionPlan, Project, Relevant};
 use store::Clock;
@@ -53,7 +54,14 @@ type Followers = HashMap<FunctionId, JoinHandle<()>>;
 impl Session {
     /// Starts a node and begins to deploy the project. What happens is told in the events, which
     /// have to be received for the session to go on.
-    pub async fn start(
+    pub fn start(
+        config: Config,
+        options: Options,
+    ) -> BoxFuture<'static, Result<(Self, mpsc::Receiver<Event>), SessionError>> {
+        Box::pin(Self::begin(config, options))
+    }
+
+    async fn begin(
         config: Config,
         options: Options,
     ) -> Result<(Self, mpsc::Receiver<Event>), SessionError> {
@@ -132,7 +140,11 @@ impl Session {
     }
 
     /// Stops deploying, ends every instance and the node.
-    pub async fn stop(self) {
+    pub fn stop(self) -> BoxFuture<'static, ()> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) {
         self.stop.notify_one();
         // A loop that panicked has ended, too; its panic was reported where it happened.
         let followers = self.work.await.unwrap_or_default();
