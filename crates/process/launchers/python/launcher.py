@@ -49,26 +49,26 @@ _pending = bytearray()
 _credit = 0
 
 
-def _fill():
+def _read():
     try:
         data = os.read(SOCKET, 65536)
     except OSError:
         raise Hangup
     if not data:
         raise Hangup
-    _pending.extend(data)
+    return data
 
 
 def _read_frame():
     """The next frame: kind, flags, id and payload."""
     while len(_pending) < 24:
-        _fill()
+        _pending.extend(_read())
     size, version, kind, flags, ident = HEADER.unpack_from(_pending)
     if version != VERSION:
         raise Hangup
     end = 24 + size
     while len(_pending) < end:
-        _fill()
+        _pending.extend(_read())
     payload = bytes(_pending[24:end])
     del _pending[:end]
     return kind, flags, ident, payload
@@ -117,16 +117,15 @@ def _next_invocation():
     _credit = CREDIT_BYTES_INITIAL
     if not _pending:
         # Nearly always one read brings all of it.
-        _fill()
-        data = bytes(_pending)
+        data = _read()
         if len(data) >= 48:
             size, _, kind, _, ident = HEADER.unpack_from(data)
             end = 24 + size
             if kind == INVOKE and len(data) >= end + 24:
                 size, _, kind, _, _ = HEADER.unpack_from(data, end)
                 if kind == END and len(data) == end + 24 + size:
-                    _pending.clear()
-                    return ident, _decode(data[24:end].decode()), data[end + 24 :]
+                    return ident, _decode(str(data[24:end], "utf-8")), data[end + 24 :]
+        _pending.extend(data)
     while True:
         kind, _, ident, payload = _read_frame()
         if kind == INVOKE:
@@ -463,40 +462,50 @@ class CognitoIdentity(_Record):
         self.cognito_identity_pool_id = values.get("cognitoIdentityPoolId")
 
 
-# What is the same in every context.
-_fixed = {}
+# What is the same in every context, in the order in which that takes it.
+_fixed = (None,) * 5
 
 
 def _fix_context():
-    get = os.environ.get
-    _fixed["log_group_name"] = get("AWS_LAMBDA_LOG_GROUP_NAME")
-    _fixed["log_stream_name"] = get("AWS_LAMBDA_LOG_STREAM_NAME")
-    _fixed["function_name"] = get("AWS_LAMBDA_FUNCTION_NAME")
-    _fixed["memory_limit_in_mb"] = get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    _fixed["function_version"] = get("AWS_LAMBDA_FUNCTION_VERSION")
+    global _fixed
+    names = ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE")
+    names += ("FUNCTION_VERSION",)
+    _fixed = tuple(os.environ.get("AWS_LAMBDA_" + name) for name in names)
 
 
 class LambdaContext:
     """The second argument of a handler."""
 
     def __init__(self, head):
-        self.__dict__.update(_fixed)
+        (
+            self.log_group_name,
+            self.log_stream_name,
+            self.function_name,
+            self.memory_limit_in_mb,
+            self.function_version,
+        ) = _fixed
         self.aws_request_id = head["id"]
         self.invoked_function_arn = head["arn"]
         self.tenant_id = head.get("tenant_id")
         self._trace_fields = {}
         self.client_context = None
-        client = _parse_header(head.get("client_context"), "Client Context")
-        if isinstance(client, dict):
-            fields = client.pop("w3c", None)
-            if isinstance(fields, dict):
-                names = ("traceparent", "tracestate", "baggage")
-                texts = {n: fields[n] for n in names if isinstance(fields.get(n), str)}
-                self._trace_fields = texts
-            self.client_context = ClientContext(client)
-        identity = _parse_header(head.get("cognito_identity"), "Cognito Identity")
-        self.identity = CognitoIdentity(identity or {})
+        if "client_context" in head:
+            client = _parse_header(head["client_context"], "Client Context")
+            if isinstance(client, dict):
+                self._take_client(client)
+        identity = {}
+        if "cognito_identity" in head:
+            identity = _parse_header(head["cognito_identity"], "Cognito Identity") or {}
+        self.identity = CognitoIdentity(identity)
         self._epoch_deadline_time_in_ms = head["deadline_ms"]
+
+    def _take_client(self, client):
+        fields = client.pop("w3c", None)
+        if isinstance(fields, dict):
+            names = ("traceparent", "tracestate", "baggage")
+            texts = {n: fields[n] for n in names if isinstance(fields.get(n), str)}
+            self._trace_fields = texts
+        self.client_context = ClientContext(client)
 
     def get_remaining_time_in_millis(self):
         """Milliseconds until the invocation is ended."""
@@ -573,7 +582,7 @@ def _set_trace(trace):
         # through all of them: after a million invocations that is most of a small function.
         data = getattr(os.environ, "_data", None)
         if type(data) is dict:
-            data[os.environ.encodekey("_X_AMZN_TRACE_ID")] = os.environ.encodevalue(trace)
+            data[b"_X_AMZN_TRACE_ID"] = trace.encode("utf-8", "surrogateescape")
         else:
             os.environ["_X_AMZN_TRACE_ID"] = trace
     else:
