@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::wire::{Deployment, Info, Url};
 use futures_util::future::BoxFuture;
-use model::{Code, Network, Runtime};
+use model::{Code, Network};
 use process::interpreter::{Finder, Language, Surroundings};
 use serde::Serialize;
 use stacks::{FunctionPlan, Package, Progress};
@@ -108,8 +108,8 @@ impl Project {
         let (finder, folder) = (Arc::new(finder), options.folder.clone());
         let interpreter = Arc::clone(&finder);
         let read = blocking(move || {
-            let has = |runtime: &Runtime| Language::of(*runtime).is_none_or(|it| finder.has(it));
-            wanted.available = Runtime::ALL.into_iter().filter(has).collect();
+            wanted.has =
+                Arc::new(move |runtime| Language::of(runtime).is_none_or(|it| finder.has(it)));
             stacks::read(&folder, &wanted)
         });
         let project = read.await?;

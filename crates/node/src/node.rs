@@ -389,9 +389,10 @@ impl Node {
         self.progress.subscribe()
     }
 
-    /// The runtimes whose very interpreter this host has.
-    pub(crate) async fn runtimes_available(&self) -> Vec<model::Runtime> {
-        self.processes.runtimes_available().await
+    /// Whether this host has the very interpreter of a runtime.
+    pub(crate) fn has(&self) -> stacks::Has {
+        let processes = Arc::clone(&self.processes);
+        Arc::new(move |runtime| processes.has(runtime))
     }
 
     /// What builds need of this host, but for the places in which they go on.

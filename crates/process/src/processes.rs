@@ -136,14 +136,9 @@ impl Processes {
         Some(self.finder.find_here(Language::of(runtime)?)?.executable)
     }
 
-    /// The runtimes whose very interpreter this host has; `provided` needs none.
-    pub async fn runtimes_available(&self) -> Vec<Runtime> {
-        let finder = Arc::clone(&self.finder);
-        let has =
-            move |runtime: &Runtime| Language::of(*runtime).is_none_or(|wanted| finder.has(wanted));
-        let looked =
-            tokio::task::spawn_blocking(move || Runtime::ALL.into_iter().filter(has).collect());
-        looked.await.unwrap_or_default()
+    /// Whether this host has the very interpreter of a runtime, where it needs one. Blocks.
+    pub fn has(&self, runtime: Runtime) -> bool {
+        Language::of(runtime).is_none_or(|wanted| self.finder.has(wanted))
     }
 
     async fn look_at(

@@ -16,5 +16,5 @@ pub use build::{Built, GivenUp, Host, Package, Progress, Source, Turns, build};
 pub use drive::{DriveKind, drive};
 pub use error::Error;
 pub use ignore::Ignore;
-pub use project::{BuildKind, FunctionPlan, LayerPlan, Options, Project, read};
+pub use project::{BuildKind, FunctionPlan, Has, LayerPlan, Options, Project, read};
 pub use watch::{Relevant, Watch};

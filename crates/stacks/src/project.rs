@@ -6,7 +6,9 @@ mod outside;
 mod version;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::verb::UrlSettings;
@@ -23,8 +25,11 @@ use crate::watch::Watch;
 pub(crate) use folder::decides;
 pub(crate) use outside::outside;
 
+/// Whether this host has a runtime. May block.
+pub type Has = Arc<dyn Fn(Runtime) -> bool + Send + Sync>;
+
 /// What reading a project depends on besides its files.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Account that templates mean by `AWS::AccountId`.
     pub account: AccountId,
@@ -34,9 +39,20 @@ pub struct Options {
     pub env_vars: Option<PathBuf>,
     /// Values of a template's parameters, where its defaults are not wanted.
     pub parameters: BTreeMap<String, String>,
-    /// Runtimes that this host has. Where nothing names a runtime, the newest of these that fits
-    /// is taken, or a default if none does.
-    pub available: Vec<Runtime>,
+    /// Which runtimes this host has; asked only where nothing names one. The newest of them that
+    /// fits is taken, or a default if none does.
+    pub has: Has,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("account", &self.account)
+            .field("region", &self.region)
+            .field("env_vars", &self.env_vars)
+            .field("parameters", &self.parameters)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Options {
@@ -47,7 +63,7 @@ impl Options {
             region,
             env_vars: None,
             parameters: BTreeMap::new(),
-            available: Vec::new(),
+            has: Arc::new(|_| false),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use model::{FunctionId, FunctionName, Network, Principal, Runtime, arn};
+use model::{FunctionId, FunctionName, Network, Principal, arn};
 use stacks::{FunctionPlan, Project, Relevant};
 use store::Clock;
 use tokio::sync::broadcast::error::RecvError;
@@ -68,7 +68,7 @@ impl Session {
         let clock: Arc<dyn Clock> = Arc::new(store::SystemClock::new());
         let began = clock.monotonic();
         // Before there is a node, and a data folder: a folder without functions is left as it was.
-        read_with(&config, &options, Vec::new()).await?;
+        read_with(&config, &options, Arc::new(|_| false)).await?;
         let node = Arc::new(Node::new(config).await?);
         let project = match read(&node, &options).await {
             Ok(project) => project,
@@ -174,17 +174,17 @@ async fn tell_progress(mut progress: broadcast::Receiver<String>, events: mpsc::
 }
 
 async fn read(node: &Arc<Node>, options: &Options) -> Result<Project, stacks::Error> {
-    read_with(node.config(), options, node.runtimes_available().await).await
+    read_with(node.config(), options, node.has()).await
 }
 
 async fn read_with(
     config: &Config,
     options: &Options,
-    available: Vec<Runtime>,
+    has: stacks::Has,
 ) -> Result<Project, stacks::Error> {
     let mut wanted = stacks::Options::new(config.account.clone(), config.region.clone());
     wanted.env_vars.clone_from(&options.env_vars);
-    wanted.available = available;
+    wanted.has = has;
     let folder = options.folder.clone();
     let reading = tokio::task::spawn_blocking(move || stacks::read(&folder, &wanted));
     match reading.await {

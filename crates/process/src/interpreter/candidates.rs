@@ -40,10 +40,16 @@ impl Candidate {
 /// Every candidate for a language, likeliest first.
 pub(super) fn all(surroundings: &Surroundings, language: Language) -> Vec<Candidate> {
     let mut found = Vec::new();
+    let managed = managed(surroundings, language);
+    let managers = managed.iter().filter(|(_, versions, _)| versions.is_dir());
+    let shims: Vec<_> = managers.map(|(base, ..)| base.join("shims")).collect();
     for folder in &surroundings.path {
-        add_folder(&mut found, folder, language, None);
+        // They lead to what is found below, or further on in the path.
+        if !shims.contains(folder) {
+            add_folder(&mut found, folder, language, None);
+        }
     }
-    for (versions, inner) in managed(surroundings, language) {
+    for (_, versions, inner) in managed {
         for (version, folder) in versions_in(&versions) {
             add_folder(
                 &mut found,
@@ -70,8 +76,12 @@ pub(super) fn all(surroundings: &Surroundings, language: Language) -> Vec<Candid
     found
 }
 
-/// Folders of version managers, and where the programs are in each version's folder.
-fn managed(surroundings: &Surroundings, language: Language) -> Vec<(PathBuf, &'static str)> {
+/// Version managers: their folder, that of their versions, and where the programs are in each
+/// version's folder.
+fn managed(
+    surroundings: &Surroundings,
+    language: Language,
+) -> Vec<(PathBuf, PathBuf, &'static str)> {
     let home = surroundings.home.as_deref();
     let base = |variable: &str, default: &str| {
         let named = surroundings.variables.get(variable).cloned();
@@ -116,14 +126,13 @@ fn managed(surroundings: &Surroundings, language: Language) -> Vec<(PathBuf, &'s
         ],
     };
     let folders = folders.into_iter().filter_map(|(base, versions, inner)| {
-        Some((
-            if versions.is_empty() {
-                base?
-            } else {
-                base?.join(versions)
-            },
-            inner,
-        ))
+        let base = base?;
+        let versions = if versions.is_empty() {
+            base.clone()
+        } else {
+            base.join(versions)
+        };
+        Some((base, versions, inner))
     });
     folders.collect()
 }

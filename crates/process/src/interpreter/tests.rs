@@ -133,6 +133,27 @@ fn a_shim_that_leads_nowhere_is_passed_over() {
 }
 
 #[test]
+fn what_shims_lead_to_is_found_without_asking_them() {
+    let mut host = FakeHost::new();
+    let asked = host.surroundings.root.join("asked");
+    for name in ["python3", "python3.12", "python3.13"] {
+        let script = format!("#!/bin/sh\necho >{}\nexit 127\n", asked.display());
+        host.file(&format!("home/me/.pyenv/shims/{name}"), &script);
+    }
+    let shims = host.surroundings.root.join("home/me/.pyenv/shims");
+    host.surroundings.path.insert(0, shims);
+    host.python("home/me/.pyenv/versions/3.12.4/bin/python3.12", "3.12.4");
+    host.python("usr/bin/python3.11", "3.11.2");
+    let check = |minor, found: &str| {
+        assert_eq!(host.find(Language::Python(minor), false), found);
+    };
+    check(12, "home/me/.pyenv/versions/3.12.4/bin/python3.12");
+    check(11, "usr/bin/python3.11");
+    check(13, "instead home/me/.pyenv/versions/3.12.4/bin/python3.12");
+    assert!(!asked.exists());
+}
+
+#[test]
 fn a_host_with_only_its_distributions_interpreters_stands_in() {
     let host = FakeHost::new();
     host.python("usr/bin/python3.11", "3.11.2");

@@ -287,7 +287,9 @@ fn runtimes_are_the_newest_that_fit() {
     );
     let (_temporary, root) = folder(&[("app.py", PY)]);
     let mut options = options();
-    options.available = vec![Runtime::Python { minor: 10 }, Runtime::Python { minor: 11 }];
+    options.has = Arc::new(
+        |runtime| matches!(runtime, Runtime::Python { minor } if minor == 10 || minor == 11),
+    );
     expect![[r#"
         project python3.11 app.lambda_handler [] Python url {}
     "#]]

@@ -76,16 +76,12 @@ fn choose(
     options: &Options,
 ) -> Option<Runtime> {
     let fits = |runtime: &Runtime| version(runtime).is_some_and(|version| allows(rule, &version));
-    let newest = |runtimes: &[Runtime]| {
-        runtimes
-            .iter()
-            .copied()
-            .filter(fits)
-            .max_by_key(|runtime| version(runtime))
-    };
-    newest(&options.available)
-        .or_else(|| Some(default).filter(fits))
-        .or_else(|| newest(&Runtime::ALL))
+    let mut fitting: Vec<_> = Runtime::ALL.into_iter().filter(fits).collect();
+    fitting.sort_by_key(|runtime| std::cmp::Reverse(version(runtime)));
+    let here = fitting.iter().find(|runtime| (options.has)(**runtime));
+    here.or_else(|| fitting.iter().find(|runtime| **runtime == default))
+        .or_else(|| fitting.first())
+        .copied()
 }
 
 fn unfit(
