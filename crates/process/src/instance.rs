@@ -23,6 +23,7 @@ use crate::contract::lambda::wire::{Lost, Reply, Wire};
 use crate::contract::lambda::words::{self, Exit};
 use crate::jail::Peers;
 use crate::keeping::Note;
+use crate::spawner::Control;
 use closing::Closing;
 use keep::Kept;
 use memory::Memory;
@@ -552,7 +553,7 @@ pub(crate) struct Parts {
     /// Ends, freezes and measures it.
     pub(crate) sandbox: Arc<dyn Sandbox>,
     /// To a launcher, if one runs in it.
-    pub(crate) control: Option<UnixStream>,
+    pub(crate) control: Option<Control>,
     /// What it prints; must not block.
     pub(crate) output: OwnedFd,
     /// What its extensions print that are programs of their own; must not block.

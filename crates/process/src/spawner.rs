@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 
-pub use self::jail::{Doors, Jail, Keeper};
+pub use self::jail::{Control, Doors, Jail, Keeper};
 pub use self::keep::{Inherited, Keep, Kept, Visits};
 pub use self::order::{Bind, Companion, CompanionEnd, Exit, Limits, Order, Status};
 

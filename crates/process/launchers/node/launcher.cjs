@@ -1,6 +1,6 @@
 'use strict';
-// Runs a Node.js handler for the platform: takes invocations as frames from an inherited socket
-// and answers them there. Keeps to the programming model of AWS Lambda, of which there are two:
+// Runs a Node.js handler for the platform: takes invocations as frames from an inherited pipe
+// and answers them at a socket. Keeps to the programming model of AWS Lambda, of which there are two:
 // up to nodejs22.x with callbacks, from nodejs24.x without. CommonJS, because a module start
 // costs several milliseconds more; whatever the function is made of is loaded as what it is.
 //
@@ -13,6 +13,7 @@ const { createRequire } = require('module');
 const { format, types } = require('util');
 
 const SOCKET = 3;
+const REQUESTS = 4;
 const VERSION = 1;
 const [HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 const BEGIN = 12;
@@ -182,7 +183,9 @@ function logError(what, error) {
 
 // --- frames ---------------------------------------------------------------------------------
 
-let socket;
+// What is read from, which keeps the process awake while it waits, and what is written to.
+let requests;
+let answers;
 let pending = null;
 let credit = 0;
 let creditWaiter = null;
@@ -216,9 +219,8 @@ function textFrame(kind, id, text) {
 function send(bytes, then) {
   let start = 0;
   // What waits already goes first.
-  if (socket?.writableLength > 0) {
-    socket.ref();
-    socket.write(bytes, () => then?.());
+  if (answers?.writableLength > 0) {
+    answers.write(bytes, () => then?.());
     return;
   }
   try {
@@ -229,8 +231,7 @@ function send(bytes, then) {
   if (start === bytes.length) {
     then?.();
   } else {
-    socket.ref();
-    socket.write(bytes.subarray(start), () => then?.());
+    answers.write(bytes.subarray(start), () => then?.());
   }
 }
 
@@ -239,7 +240,7 @@ function sendBody(kind, id, body, flags, then) {
   if (body.length <= FRAME_BYTES_MAX) {
     send(frame(kind, id, body, flags), then);
   } else if (credit < FRAME_BYTES_MAX) {
-    socket.ref();
+    requests.ref();
     creditWaiter = () => sendBody(kind, id, body, flags, then);
   } else {
     credit -= FRAME_BYTES_MAX;
@@ -254,16 +255,16 @@ function sendPart(call, bytes, then) {
     then();
   } else if (credit === 0) {
     // That somebody is to read it keeps the process awake, as any write does.
-    socket.ref();
+    requests.ref();
     creditWaiter = () => {
-      if (!call.done) socket.unref();
+      if (!call.done) requests.unref();
       sendPart(call, bytes, then);
     };
   } else {
     const size = Math.min(bytes.length, FRAME_BYTES_MAX, credit);
     credit -= size;
     send(frame(DATA, call.id, bytes.subarray(0, size)), () => {
-      if (!call.done) socket.unref();
+      if (!call.done) requests.unref();
       sendPart(call, bytes.subarray(size), then);
     });
   }
@@ -455,7 +456,7 @@ let onEmptyLoop = null;
 
 function begin(id, head, text) {
   // Only the function's own work keeps the process awake now: an empty loop ends the invocation.
-  socket.unref();
+  requests.unref();
   requestId = head.id;
   tenantId = head.tenant_id;
   credit = head.stream ? CREDIT_BYTES_STREAMED : CREDIT_BYTES_INITIAL;
@@ -561,7 +562,7 @@ function finish(call) {
   if (current !== call) return;
   current = null;
   onEmptyLoop = null;
-  socket.ref();
+  requests.ref();
 }
 
 async function runAsync(call, event, context) {
@@ -791,9 +792,11 @@ function main() {
       return true;
     },
   };
-  socket = new net.Socket({ fd: SOCKET, readable: true, writable: true, onread });
-  socket.on('error', () => process.exit(0));
-  socket.on('end', () => process.exit(0));
+  requests = new net.Socket({ fd: REQUESTS, readable: true, writable: false, onread });
+  requests.on('error', () => process.exit(0));
+  requests.on('end', () => process.exit(0));
+  answers = new net.Socket({ fd: SOCKET, readable: false, writable: true, allowHalfOpen: true });
+  answers.on('error', () => process.exit(0));
   send(frame(HELLO, NOBODY, Buffer.from(`node ${process.versions.node}`)));
   // While the answer is on its way.
   listProcessors();

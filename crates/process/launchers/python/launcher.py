@@ -1,5 +1,5 @@
-"""Runs a Python handler for the platform: takes invocations as frames from an inherited socket
-and answers them there. Keeps to the programming model of AWS Lambda; standard library only, and
+"""Runs a Python handler for the platform: takes invocations as frames from an inherited pipe and
+answers them at a socket. Keeps to the programming model of AWS Lambda; standard library only, and
 as little of that as it can: what an import costs, every cold start pays.
 
 The frames are described in `contract/lambda/frame.rs`.
@@ -12,6 +12,7 @@ import time
 from _struct import Struct
 
 SOCKET = 3
+REQUESTS = 4
 VERSION = 1
 HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL, LOG = range(1, 12)
 FLAG_TOO_LARGE = 1
@@ -51,7 +52,7 @@ _credit = 0
 
 def _read():
     try:
-        data = os.read(SOCKET, 65536)
+        data = os.read(REQUESTS, 65536)
     except OSError:
         raise Hangup
     if not data:
@@ -709,6 +710,7 @@ def _main():
             setattr(builtins, name, sys.exit)
     os.set_blocking(SOCKET, True)
     os.set_inheritable(SOCKET, False)
+    os.set_inheritable(REQUESTS, False)
     sys.meta_path.insert(0, _LoggingHook())
     _set_paths()
     _customise()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::{Parts, Tasks};
 use crate::contract::lambda::words::Exit;
 use crate::contract::lambda::{environment, order};
 use crate::interpreter::{Finder, Language, Surroundings};
+use crate::spawner::Control;
 
 mod node;
 mod python;
@@ -306,8 +307,10 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
             arguments.push(launcher.into());
         }
     }
-    let (control, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    control.set_nonblocking(true).unwrap();
+    let (socket, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let (asked, requests) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    rustix::io::ioctl_fionbio(&requests, true).unwrap();
     let (output, written) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     rustix::io::ioctl_fionbio(&output, true).unwrap();
     let around = environment::Around {
@@ -316,10 +319,10 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
         trusted: environment::Trusted::Nothing,
     };
     let environment = environment::variables(&order, &around);
-    // The shell hands the socket on as descriptor 3.
+    // The shell hands the socket on as descriptor 3, and the pipe as 4.
     let mut child = Command::new("/bin/sh");
     child
-        .args(["-c", "exec 3<&0 </dev/null; exec \"$@\"", "sh"])
+        .args(["-c", "exec 3<&2 4<&0 2>&1 </dev/null; exec \"$@\"", "sh"])
         .args(&arguments);
     child
         .env_clear()
@@ -329,8 +332,8 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
         .env("PATH", "/usr/bin:/bin")
         .env_remove("LD_LIBRARY_PATH")
         .current_dir(folder);
-    child.stdin(Stdio::from(OwnedFd::from(theirs)));
-    child.stdout(written.try_clone().unwrap()).stderr(written);
+    child.stdin(asked);
+    child.stdout(written).stderr(OwnedFd::from(theirs));
     let mut child = child.spawn().unwrap();
     let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let (ended, exit) = watch::channel(None);
@@ -345,7 +348,7 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
     });
     Parts {
         sandbox: Arc::new(Child { id, exit }),
-        control: Some(control),
+        control: Some(Control { socket, requests }),
         output,
         extensions_output: None,
         dialers: Vec::new(),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +19,13 @@ use crate::contract::lambda::runtime_api::{RuntimeApi, Waiting};
 use crate::contract::lambda::telemetry::{Source, Telemetry};
 use crate::contract::lambda::wire::Wire;
 use crate::keeping::Note;
+use crate::spawner::Control;
 
 /// What an instance goes on with.
 #[derive(Debug)]
 pub(crate) struct Going {
     pub(crate) sandbox: Arc<dyn Sandbox>,
-    pub(crate) control: Option<UnixStream>,
+    pub(crate) control: Option<Control>,
     pub(crate) output: OwnedFd,
     pub(crate) runtime_api: std::net::TcpListener,
     pub(crate) connections: Vec<Waiting>,
@@ -165,12 +165,12 @@ pub(crate) fn resume(mut going: Going, clock: &Arc<dyn Clock>) -> io::Result<Arc
         let Err(error) = served.await;
         tracing::warn!(%error, "cannot serve a Runtime API");
     });
-    let link = match &control {
-        Some(control) => {
-            let wire = Wire::new(control.try_clone()?)?;
-            Link::Launcher(Box::new(Mutex::new(wire)))
+    let (link, control) = match control {
+        Some(Control { socket, requests }) => {
+            let wire = Wire::new(socket.try_clone()?, requests)?;
+            (Link::Launcher(Box::new(Mutex::new(wire))), Some(socket))
         }
-        None => Link::Api(api),
+        None => (Link::Api(api), None),
     };
     let shared = Arc::new(Shared {
         sandbox: going.sandbox,

@@ -1,5 +1,6 @@
 //! From a running process to an instance that has initialised, or to what went wrong.
 
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::contract::lambda::runtime_api::{Init, RuntimeApi};
 use crate::contract::lambda::telemetry::{Source, Telemetry};
 use crate::contract::lambda::wire::{Loaded, Lost, Wire};
 use crate::contract::lambda::words::{self, Exit};
+use crate::spawner::Control;
 
 /// Names the runtime in the first line of a log.
 #[derive(Debug, Clone)]
@@ -62,11 +64,7 @@ pub(crate) async fn start(
         Arc::clone(&telemetry),
         Arc::clone(&clock),
     );
-    let (link, client) = link(&mut parts, &extensions, &clock)?;
-    let control = match &link {
-        Link::Launcher(_) => parts.control.take(),
-        Link::Api(_) => None,
-    };
+    let (link, control, client) = link(&mut parts, &extensions, &clock)?;
     let log = Arc::clone(&parts.order.log);
     let output = |pipe, source| {
         let (log, clock) = (Arc::clone(&log), Arc::clone(&clock));
@@ -157,14 +155,18 @@ fn about(order: &StartOrder) -> About {
     }
 }
 
-/// The way to the function, and what tells how a client of its own started.
+/// The way to the function, what ends it where that is a launcher, and what tells how a client of
+/// its own started.
+type Way = (Link, Option<UnixStream>, Option<oneshot::Receiver<Init>>);
+
+/// Opens the way to the function.
 fn link(
     parts: &mut Parts,
     extensions: &Arc<Extensions>,
     clock: &Arc<dyn Clock>,
-) -> Result<(Link, Option<oneshot::Receiver<Init>>), StartError> {
-    let launched = parts.control.is_some();
-    let (api, starts) = if launched {
+) -> Result<Way, StartError> {
+    let control = parts.control.take();
+    let (api, starts) = if control.is_some() {
         (RuntimeApi::without_client(parts.peers), None)
     } else {
         let (api, starts) = RuntimeApi::new(parts.peers);
@@ -182,15 +184,12 @@ fn link(
             tracing::warn!(%error, "cannot serve a Runtime API");
         });
     }
-    if !launched {
-        return Ok((Link::Api(api), starts));
-    }
-    let control = parts.control.as_ref().ok_or_else(|| StartError {
-        fault: StartFault::Ours,
-        reason: "the sandbox came without a control socket".to_owned(),
-    })?;
-    let wire = control.try_clone().and_then(Wire::new).map_err(ours)?;
-    Ok((Link::Launcher(Box::new(Mutex::new(wire))), None))
+    let Some(Control { socket, requests }) = control else {
+        return Ok((Link::Api(api), None, starts));
+    };
+    let wire = socket.try_clone().and_then(|it| Wire::new(it, requests));
+    let link = Link::Launcher(Box::new(Mutex::new(wire.map_err(ours)?)));
+    Ok((link, Some(socket), None))
 }
 
 /// Reads what the function prints between invocations and notices its end.

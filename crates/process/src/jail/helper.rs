@@ -23,6 +23,7 @@ use super::ids::Ids;
 use super::inside::Inside;
 use super::lite;
 use super::message::{Common, Facts, Handed, JailId, Notice, Order, Report, Request};
+use super::program::Control;
 use super::seccomp;
 use super::syscall::{self, NAMESPACES};
 use super::template::Template;
@@ -105,6 +106,7 @@ struct Jail {
 struct Ends {
     output: OwnedFd,
     control: OwnedFd,
+    requests: OwnedFd,
 }
 
 /// A jail that is ready, not yet told to the daemon.
@@ -336,9 +338,11 @@ impl Helper {
     fn make(&self, id: JailId, user: u32) -> io::Result<Jail> {
         let ground = &self.ground;
         let (ours, helper) = pair(SocketType::SEQPACKET, SocketFlags::CLOEXEC)?;
-        let (control_end, control) = pair(SocketType::STREAM, SocketFlags::CLOEXEC)?;
+        let (control_end, socket) = pair(SocketType::STREAM, SocketFlags::CLOEXEC)?;
+        let (requests, requests_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let control = Control { socket, requests };
         let (output_end, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        for end in [output_end.as_fd(), control_end.as_fd()] {
+        for end in [&output_end, &control_end, &requests_end] {
             rustix::io::ioctl_fionbio(end, true)?;
         }
         let birthplace = ground.cgroups.birthplace(id)?;
@@ -386,6 +390,7 @@ impl Helper {
             ends: Some(Ends {
                 output: output_end,
                 control: control_end,
+                requests: requests_end,
             }),
             held: None,
             claimed: false,
@@ -436,13 +441,13 @@ impl Helper {
             ..handed
         };
         let mut descriptors: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-        descriptors.extend([ends.output.as_fd(), ends.control.as_fd()]);
+        let ends = [ends.output, ends.control, ends.requests];
+        descriptors.extend(ends.iter().map(AsFd::as_fd));
         descriptors.extend([&memory, &peak].into_iter().flatten().map(AsFd::as_fd));
         self.tell(&Notice::Ready(id, handed), &descriptors);
         let Some(jail) = self.jails.get_mut(&id).filter(|_| self.keeping.is_some()) else {
             return;
         };
-        let ends = [ends.output, ends.control];
         let files = [memory, peak].into_iter().flatten();
         let descriptors = listeners.into_iter().chain(ends).chain(files).collect();
         jail.held = Some(Held::new(handed, descriptors));

@@ -20,7 +20,7 @@ use super::family::{Family, Kept};
 use super::ids::INSIDE;
 use super::message::{Claim, Common, Facts, Handed, Order, Report};
 use super::net;
-use super::program::{self, Filled};
+use super::program::{self, Control, Filled};
 use super::seccomp;
 use super::syscall;
 use super::template::Template;
@@ -52,8 +52,8 @@ pub(super) struct Inside<'a> {
     pub(super) helper: OwnedFd,
     /// Standard output and error of the program.
     pub(super) output: OwnedFd,
-    /// The program's control socket.
-    pub(super) control: OwnedFd,
+    /// The program's ends of what its launcher talks through.
+    pub(super) control: Control,
     /// Control groups to move into.
     pub(super) doors: Vec<OwnedFd>,
     pub(super) template: &'a Template,
@@ -86,11 +86,8 @@ impl Inside<'_> {
     }
 
     fn live(&self) -> io::Result<()> {
-        let mut keep = vec![
-            self.helper.as_raw_fd(),
-            self.output.as_raw_fd(),
-            self.control.as_raw_fd(),
-        ];
+        let mut keep = vec![self.helper.as_raw_fd(), self.output.as_raw_fd()];
+        keep.extend(self.control.raw());
         keep.extend(self.doors.iter().map(AsRawFd::as_raw_fd));
         syscall::close_all_but(&keep)?;
         for door in &self.doors {

@@ -61,8 +61,8 @@ pub(super) struct Instance<'a> {
     pub(super) helper: OwnedFd,
     /// Standard output and error of the program.
     pub(super) output: OwnedFd,
-    /// The program's control socket.
-    pub(super) control: OwnedFd,
+    /// The program's ends of what its launcher talks through.
+    pub(super) control: program::Control,
     /// Control groups to move into.
     pub(super) doors: Vec<OwnedFd>,
     /// What it may call its own of the host's files; made and removed by itself.
@@ -96,11 +96,8 @@ impl Instance<'_> {
     }
 
     fn live(&self) -> io::Result<()> {
-        let mut keep = vec![
-            self.helper.as_raw_fd(),
-            self.output.as_raw_fd(),
-            self.control.as_raw_fd(),
-        ];
+        let mut keep = vec![self.helper.as_raw_fd(), self.output.as_raw_fd()];
+        keep.extend(self.control.raw());
         keep.extend(self.doors.iter().map(AsRawFd::as_raw_fd));
         syscall::close_all_but(&keep)?;
         for door in &self.doors {
@@ -219,7 +216,12 @@ struct LiteWalls<'a> {
 
 impl LiteWalls<'_> {
     /// Everything that a program is to find done, in its own process.
-    fn enter(&self, cwd: &Path, output: &OwnedFd, control: Option<&OwnedFd>) -> io::Result<()> {
+    fn enter(
+        &self,
+        cwd: &Path,
+        output: &OwnedFd,
+        control: Option<&program::Control>,
+    ) -> io::Result<()> {
         rustix::process::setsid()?;
         // Should we be killed; whatever else is left falls to the helper.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -46,7 +46,7 @@ pub(crate) enum Request<'a> {
 /// The version of what a daemon and the spawner of an earlier one say to each other, of the notes
 /// about instances, and of what launchers and daemons say to each other. To be raised with each
 /// change of those that the other side would not understand.
-pub(crate) const KEEPING_VERSION: u64 = 1;
+pub(crate) const KEEPING_VERSION: u64 = 2;
 
 /// What the helper needs to know once.
 #[derive(Debug, Clone)]
@@ -114,8 +114,8 @@ pub(crate) enum Notice {
 /// Which descriptors come with a ready jail, in the order of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handed {
-    /// The Runtime API always comes first, output and control last but the last two. These are
-    /// the listeners that lead to the platform, by their number.
+    /// The Runtime API always comes first; output, control and requests last but the last two.
+    /// These are the listeners that lead to the platform, by their number.
     pub(crate) home: u8,
     /// Those that lead to ports of this host, by their number.
     pub(crate) host_ports: u8,

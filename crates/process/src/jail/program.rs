@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsString};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::Path;
@@ -37,8 +37,25 @@ const ASIDE: &str = "/.aside";
 /// Entries that are laid around others, at most; each takes a mount.
 const ENTRIES_MAX: usize = 1000;
 
-/// Where the control socket is in the program.
+/// A program's ends of what its launcher and the daemon talk through.
+#[derive(Debug)]
+pub(super) struct Control {
+    /// The launcher answers here, and hears where the daemon hangs up.
+    pub(super) socket: OwnedFd,
+    /// What it is asked. Not the socket: who waits at one is woken each time that something of
+    /// its own was taken out at the other end.
+    pub(super) requests: OwnedFd,
+}
+
+impl Control {
+    pub(super) fn raw(&self) -> [RawFd; 2] {
+        [self.socket.as_raw_fd(), self.requests.as_raw_fd()]
+    }
+}
+
+/// Where the control socket is in the program, and where requests come.
 const CONTROL: i32 = 3;
+const REQUESTS: i32 = 4;
 
 /// Above every number that the program's own descriptors get.
 const HIGH: i32 = 16;
@@ -258,7 +275,7 @@ pub(super) fn spawn(
 fn become_program(
     cwd: &Path,
     output: &OwnedFd,
-    control: Option<&OwnedFd>,
+    control: Option<&Control>,
     claim: &Claim<'_>,
     inside: &Inside<'_>,
 ) -> io::Result<()> {
@@ -270,12 +287,16 @@ fn become_program(
     seccomp::install(inside.filter).context("filter system calls")
 }
 
-/// Standard input empty, output and error to the pipe, the control socket as 3, no other.
-pub(super) fn descriptors(output: &OwnedFd, control: Option<&OwnedFd>) -> io::Result<()> {
+/// Standard input empty, output and error to the pipe, the control socket as 3, requests as 4, no
+/// other.
+pub(super) fn descriptors(output: &OwnedFd, control: Option<&Control>) -> io::Result<()> {
     // Above the numbers that are about to be filled, so that none is overwritten before it is
     // put in its place.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, HIGH);
-    let (output, control) = (high(output)?, control.map(high).transpose()?);
+    let output = high(output)?;
+    let control = control
+        .map(|control| io::Result::Ok((high(&control.socket)?, high(&control.requests)?)))
+        .transpose()?;
     let null = {
         // May have got one of the numbers below: closed before they are filled.
         let low = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -285,8 +306,9 @@ pub(super) fn descriptors(output: &OwnedFd, control: Option<&OwnedFd>) -> io::Re
     syscall::put(null.as_fd(), 0)?;
     syscall::put(output.as_fd(), 1)?;
     syscall::put(output.as_fd(), 2)?;
-    if let Some(control) = control {
-        syscall::put(control.as_fd(), CONTROL)?;
+    if let Some((socket, requests)) = control {
+        syscall::put(socket.as_fd(), CONTROL)?;
+        syscall::put(requests.as_fd(), REQUESTS)?;
     }
     Ok(())
 }

@@ -24,8 +24,8 @@ const MEMORY_EVERY: Duration = Duration::from_millis(100);
 /// A jail whose program runs. Dropping it, and every [`Keeper`] of it, kills it.
 #[derive(Debug)]
 pub struct Jail {
-    /// To the program's descriptor 3, if ordered; nonblocking.
-    pub control: Option<UnixStream>,
+    /// To a launcher, if ordered.
+    pub control: Option<Control>,
     /// What the program writes to standard output and error, in one stream; nonblocking.
     pub output: OwnedFd,
     /// The same of its companions, if ordered; nonblocking.
@@ -37,6 +37,15 @@ pub struct Jail {
     /// Its first process, by the host's number; everything else of it is below.
     pub(crate) first: i32,
     pub(super) keeper: Keeper,
+}
+
+/// What the daemon and a launcher talk through; nonblocking.
+#[derive(Debug)]
+pub struct Control {
+    /// To the program's descriptor 3, which it writes to; shut down, it ends the talk.
+    pub socket: UnixStream,
+    /// To its descriptor 4, which it reads from.
+    pub requests: OwnedFd,
 }
 
 /// Listeners that live in the jail's network; all nonblocking.

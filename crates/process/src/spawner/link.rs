@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::Interest;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::jail::{Doors, Jail, Keeper};
+use super::jail::{Control, Doors, Jail, Keeper};
 use super::{CompanionEnd, Error, Exit, Status};
 use crate::jail::marks::Marks;
 use crate::jail::message::{Handed, JailId, Notice, Request};
@@ -84,7 +84,7 @@ pub(super) struct Started {
 /// A generic jail, ready to be claimed.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) control: UnixStream,
+    pub(super) control: Control,
     pub(super) output: OwnedFd,
     pub(super) doors: Doors,
     pub(super) keeper: Keeper,
@@ -481,7 +481,7 @@ const KILLED: Exit = Exit {
 };
 
 /// Listeners, output and control of a jail.
-type Parts = (Doors, OwnedFd, UnixStream);
+type Parts = (Doors, OwnedFd, Control);
 
 fn take_parts(handed: Handed, rest: &mut impl Iterator<Item = OwnedFd>) -> io::Result<Parts> {
     let mut next = || {
@@ -517,7 +517,12 @@ fn take_parts(handed: Handed, rest: &mut impl Iterator<Item = OwnedFd>) -> io::R
         dns_tcp,
         refusals,
     };
-    Ok((doors, next()?, UnixStream::from(next()?)))
+    let output = next()?;
+    let control = Control {
+        socket: UnixStream::from(next()?),
+        requests: next()?,
+    };
+    Ok((doors, output, control))
 }
 
 #[cfg(test)]

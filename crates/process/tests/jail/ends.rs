@@ -93,7 +93,7 @@ async fn a_frozen_jail_stops_and_goes_on(world: World) {
     let mut order = order("exec -a 4711.4 cat <&3 >&3");
     order.control = true;
     let mut jail = world.spawner.claim(order).await.unwrap();
-    let control = tokio::net::UnixStream::from_std(jail.control.take().unwrap());
+    let control = tokio::net::UnixStream::from_std(jail.control.take().unwrap().socket);
     let mut control = control.unwrap();
     let mut byte = [0];
     for _ in 0..3 {

@@ -65,7 +65,7 @@ async fn echo(spawner: &Spawner) -> (Jail, UnixStream) {
     let mut order = order("read -u 3 first; while read -u 3 more; do echo $first $more >&3; done");
     order.control = true;
     let mut jail = spawner.claim(order).await.unwrap();
-    let control = UnixStream::from_std(jail.control.take().unwrap()).unwrap();
+    let control = UnixStream::from_std(jail.control.take().unwrap().socket).unwrap();
     (jail, control)
 }
 
@@ -110,7 +110,7 @@ async fn what_was_left_or_is_idle_goes_on_and_all_else_ends(world: World) {
     let notes: Vec<_> = kept.iter().map(|kept| kept.note.clone()).collect();
     assert_eq!(notes, [b"left".to_vec(), b"idle".to_vec()]);
     for Kept { mut jail, note, .. } in kept {
-        let mut control = UnixStream::from_std(jail.control.take().unwrap()).unwrap();
+        let mut control = UnixStream::from_std(jail.control.take().unwrap().socket).unwrap();
         say(&mut control, "more").await;
         let note = String::from_utf8(note).unwrap();
         assert_eq!(hear(&mut control).await, format!("{note} more\n"));

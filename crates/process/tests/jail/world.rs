@@ -269,7 +269,7 @@ async fn the_control_socket_is_descriptor_3(world: World) {
     let mut order = order("read -r word <&3; echo \"got $word\" >&3");
     order.control = true;
     let mut jail = world.spawner.claim(order).await.unwrap();
-    let control = tokio::net::UnixStream::from_std(jail.control.take().unwrap());
+    let control = tokio::net::UnixStream::from_std(jail.control.take().unwrap().socket);
     let mut control = control.unwrap();
     control.write_all(b"hello\n").await.unwrap();
     let mut answer = String::new();

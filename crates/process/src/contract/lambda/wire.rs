@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use bytes::{Buf, Bytes, BytesMut};
 use engine::port::{Call, Sink, Unsent};
 use model::limit::RESPONSE_BYTES_MAX;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::RecvFlags;
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::unix::pipe::Sender;
 
 use super::frame::{
     self, CREDIT_BYTES_INITIAL, CREDIT_BYTES_STREAMED, FLAG_ERROR, FLAG_LAST, FLAG_TOO_LARGE,
@@ -21,6 +22,8 @@ use super::words;
 
 /// Room for what is read at once, in bytes.
 const READ_BYTES: usize = 8 * 1024;
+/// Room of the pipe once a body did not fit it, in bytes.
+const PIPE_BYTES: usize = 256 * 1024;
 /// Answers up to this size are copied out, so that the read buffer is free again, in bytes.
 const COPIED_BYTES: usize = 4 * 1024;
 /// Longest name a launcher may give itself, in bytes.
@@ -32,6 +35,8 @@ pub(crate) struct Wire {
     /// Watched for reading only: else the event loop wakes up every time that the launcher has
     /// read something, just to learn that it could write.
     socket: AsyncFd<OwnedFd>,
+    /// The other way; must not block.
+    requests: OwnedFd,
     received: BytesMut,
     out: Vec<u8>,
 }
@@ -104,8 +109,9 @@ struct Head<'a> {
 }
 
 impl Wire {
-    /// A wire over the platform's end of the socket pair, which must not block.
-    pub(crate) fn new(control: UnixStream) -> io::Result<Self> {
+    /// A wire over the platform's ends of the socket pair, and of the pipe that the launcher
+    /// reads from. Neither may block.
+    pub(crate) fn new(control: UnixStream, requests: OwnedFd) -> io::Result<Self> {
         #[expect(
             deprecated,
             reason = "sound for an OwnedFd; what replaces it is unsafe for the sake of other types"
@@ -113,6 +119,7 @@ impl Wire {
         let socket = AsyncFd::with_interest(OwnedFd::from(control), Interest::READABLE)?;
         Ok(Self {
             socket,
+            requests,
             received: BytesMut::new(),
             out: Vec::new(),
         })
@@ -283,18 +290,18 @@ impl Wire {
         Ok(())
     }
 
-    /// Writes what was put together. All of it fits the socket's buffer but for large bodies.
+    /// Writes what was put together. All of it fits the pipe but for large bodies.
     async fn write(&mut self) -> Result<(), Lost> {
-        let sent = match rustix::net::send(&self.socket, &self.out, SendFlags::NOSIGNAL) {
+        let sent = match rustix::io::write(&self.requests, &self.out) {
             Ok(sent) => sent,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
             Err(_) => return Err(Lost::Closed),
         };
         if let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
-            let again = UnixStream::from(self.socket.get_ref().try_clone()?);
-            tokio::net::UnixStream::from_std(again)?
-                .write_all(rest)
-                .await?;
+            // Fewer turns; where the user has no more of such memory, it is as it was.
+            let _ = rustix::pipe::fcntl_setpipe_size(&self.requests, PIPE_BYTES);
+            let mut pipe = Sender::from_owned_fd(self.requests.try_clone()?)?;
+            pipe.write_all(rest).await?;
         }
         Ok(())
     }

@@ -338,7 +338,7 @@ impl Held {
     /// Those that were left with it are the new daemon's alone: it may close them.
     fn drop_connections(&mut self) {
         let handed = self.handed;
-        let own = 3
+        let own = 4
             + usize::from(handed.home)
             + usize::from(handed.host_ports)
             + usize::from(handed.refusals)
