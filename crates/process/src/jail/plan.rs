@@ -16,7 +16,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) trees: Vec<Tree>,
     pub(crate) limits: Limits,
     pub(crate) outside_network: bool,
-    /// Whether the program gets a control socket as descriptor 3.
+    /// Whether the program gets a control socket as descriptor 3, and requests at 4.
     pub(crate) control: bool,
     /// How many unconnected TCP sockets of the jail's network are handed out.
     pub(crate) dialers: u8,

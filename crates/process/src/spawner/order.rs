@@ -30,7 +30,7 @@ pub struct Order {
     pub limits: Limits,
     /// Whether connections to the outside are carried.
     pub outside_network: bool,
-    /// Whether the program gets a socket to us as descriptor 3.
+    /// Whether the program gets a socket to us as descriptor 3, and a pipe from us as 4.
     pub control: bool,
     /// Unconnected TCP sockets of the jail's network to hand out.
     pub dialers: u8,
