@@ -1,11 +1,32 @@
-//! Takes code that comes as an archive.
+//! Takes code that comes as an archive, and gives code back as one.
 
+use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Archive, Code, limit};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::{Error, Shared};
+
+/// Archives of folders that are there at once (ours): each is a file of up to a quarter of a gigabyte
+/// until it was read.
+pub(crate) const PACKED_MAX: usize = 8;
+/// How long one waits for another of them to go (ours: shorter than clients wait).
+const PACKED_WAIT: Duration = Duration::from_secs(20);
+
+/// Code as a zip archive.
+#[derive(Debug)]
+pub struct Packed {
+    /// To be read from its beginning.
+    pub file: File,
+    /// How much there is to read, in bytes.
+    pub size_bytes: u64,
+    /// A place among those that were made for whoever asked, for as long as the file is there.
+    _place: Option<OwnedSemaphorePermit>,
+}
 
 impl Shared {
     /// Unpacks an archive into the trees. What no function comes to name is swept away one day.
@@ -36,14 +57,36 @@ impl Shared {
         })
     }
 
-    /// The archive that code came as, if it did.
-    pub(crate) async fn archive(&self, code: &Code) -> Result<Option<Bytes>, Error> {
+    /// Code as the archive that it came as, else as one that is made of its folder now.
+    pub(crate) async fn packed(&self, code: &Code) -> Result<Packed, Error> {
+        let trees = Arc::clone(&self.trees);
         let Some(archive) = &code.archive else {
-            return Ok(None);
+            let place = Arc::clone(&self.packs).acquire_owned();
+            let place = tokio::select! {
+                // Never closed.
+                place = place => place.ok(),
+                () = self.clock.sleep(PACKED_WAIT) => {
+                    return Err(Error::NoRoom { doing: "pack archives" });
+                }
+            };
+            let tree = code.digest.to_string();
+            let pack = move || sized(trees.pack(&tree)?, place);
+            return Ok(self.block("pack code", pack).await?);
         };
-        let (trees, tree) = (Arc::clone(&self.trees), archive.tree.to_string());
-        let read = move || trees.read(&tree, Archive::FILE);
-        let bytes = self.block("read an archive", read).await?;
-        Ok(Some(bytes.into()))
+        let tree = archive.tree.to_string();
+        let open = move || sized(trees.open_file(&tree, Archive::FILE)?, None);
+        Ok(self.block("open an archive", open).await?)
     }
+}
+
+fn sized(file: File, place: Option<OwnedSemaphorePermit>) -> Result<Packed, store::Error> {
+    let found = file.metadata().map_err(|error| store::Error::Damaged {
+        what: "an archive of code".to_owned(),
+        detail: error.to_string(),
+    })?;
+    Ok(Packed {
+        file,
+        size_bytes: found.len(),
+        _place: place,
+    })
 }

@@ -52,6 +52,7 @@ use store::{Clock, LogWriter, Logs, Store, Trees};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+pub use code::Packed;
 pub use error::{Error, ThrottleReason};
 use settings::qualifier_key;
 pub use stats::{InstanceState, InstanceView, Stats};
@@ -105,6 +106,8 @@ struct Shared {
     in_flight: stop::InFlightCount,
     counters: stats::Counters,
     trials: tokio::sync::Semaphore,
+    /// Places for archives that are made for whoever asks.
+    packs: Arc<tokio::sync::Semaphore>,
     meter: Arc<meter::Meter>,
     meter_log: LogWriter,
     events: event::Events,
@@ -143,6 +146,7 @@ impl Engine {
             in_flight: stop::InFlightCount::default(),
             counters: stats::Counters::default(),
             trials: tokio::sync::Semaphore::new(trial::TRIALS_MAX),
+            packs: Arc::new(tokio::sync::Semaphore::new(code::PACKED_MAX)),
             meter: Arc::default(),
             meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
             forget: Notify::new(),
@@ -181,9 +185,9 @@ impl Engine {
         self.shared.unpack(zip).await
     }
 
-    /// The archive that code came as, if it did.
-    pub async fn archive(&self, code: &Code) -> Result<Option<Bytes>, Error> {
-        self.shared.archive(code).await
+    /// Code as a zip archive: the one that it came as, else one that is made of its folder.
+    pub async fn packed(&self, code: &Code) -> Result<Packed, Error> {
+        self.shared.packed(code).await
     }
 
     /// Makes a function that is not there yet.

@@ -3,12 +3,13 @@
 
 mod archive;
 mod manifest;
+mod pack;
 mod source;
 mod stage;
 mod stat;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -126,10 +127,10 @@ impl Trees {
         }
     }
 
-    /// One file of a stored tree, whole.
-    pub fn read(&self, digest: &str, name: &str) -> Result<Vec<u8>, Error> {
+    /// One file of a stored tree, to be read.
+    pub fn open_file(&self, digest: &str, name: &str) -> Result<File, Error> {
         let path = self.path(digest)?.join(name);
-        fs::read(&path).map_err(|error| Error::Damaged {
+        File::open(&path).map_err(|error| Error::Damaged {
             what: format!("tree {digest}"),
             detail: format!("{name}: {error}"),
         })

@@ -21,6 +21,30 @@ fn functions_are_made_changed_and_removed() {
 }
 
 #[test]
+fn code_can_be_had_again() {
+    let project = Project::new(&[
+        ("seed/app.py", "def handler(event, context): pass"),
+        ("tools/app.py", TOOLS),
+        ("tools/run.sh", "#!/bin/sh\necho ran\n"),
+        ("tools/größe.json", "{\"n\": 1}"),
+        ("tools/bin/none", ""),
+    ]);
+    let folder = project.path().join("tools");
+    let program = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.join("run.sh"), program).expect("a program");
+    std::os::unix::fs::symlink("../run.sh", folder.join("bin/start")).expect("a link");
+    let node = TestNode::with(&project);
+    let script = include_str!("contract/code.py");
+    boto3(&node, &format!("{COMMON}\n{script}"));
+}
+
+const TOOLS: &str = "
+import subprocess
+def handler(event, context):
+    return subprocess.run(['/var/task/bin/start'], capture_output=True, text=True).stdout.strip()
+";
+
+#[test]
 fn versions_stay_and_aliases_lead_to_them() {
     check(include_str!("contract/versions.py"));
 }

@@ -1,16 +1,18 @@
 //! Where the code of a function or layer can be had again: an address that is good for ten
 //! minutes, as the service's own is, and that needs no signature.
 
-use std::fmt::Write as _;
+mod download;
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
-use model::{Archive, Code};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use model::{Archive, Code, Digest, Fault};
 use sha2::{Digest as _, Sha256};
 
 use super::super::text;
 use crate::aws::Aws;
 use crate::{Body, full};
+use download::Download;
 
 /// What such an address begins with.
 const PATH: &str = "/lambda-code/";
@@ -44,30 +46,48 @@ pub(in crate::aws) fn is_path(path: &str) -> bool {
     path.starts_with(PATH)
 }
 
+/// What an address leads to.
+enum Form {
+    /// An archive that was sent here.
+    Archive,
+    /// A folder, of which an archive is made.
+    Folder,
+}
+
+impl Form {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Folder => "folder",
+        }
+    }
+}
+
 impl Aws {
-    /// An address from which the archive can be had that the code came as.
-    pub(super) fn location(&self, code: &Code) -> Option<String> {
-        let tree = &code.archive.as_ref()?.tree;
+    /// An address from which code can be had as an archive.
+    pub(super) fn location(&self, code: &Code) -> String {
+        let (form, tree) = match &code.archive {
+            Some(archive) => (Form::Archive, &archive.tree),
+            None => (Form::Folder, &code.digest),
+        };
         let until = self.clock.now_ms() / 1000 + GOOD_S;
-        let size = code.archive.as_ref()?.size_bytes;
-        let signed = format!("{tree}/{size}/{until}");
-        let mut url = format!("{}{PATH}{tree}", self.settings.endpoint);
-        // Writing into a string cannot fail.
-        let _ = write!(
-            url,
-            "?size={size}&until={until}&signature={}",
-            self.secret.sign(&signed)
-        );
-        Some(url)
+        let path = format!("{PATH}{}/{tree}", form.as_str());
+        let signature = self.secret.sign(&format!("{path}/{until}"));
+        let endpoint = &self.settings.endpoint;
+        format!("{endpoint}{path}?until={until}&signature={signature}")
     }
 
     /// Answers a request for such an address.
     pub(in crate::aws) async fn send_code(&self, request: &Parts) -> Response<Body> {
-        let tree = request.uri.path().strip_prefix(PATH).unwrap_or_default();
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            let text = "code is only read here\n";
+            return plain(StatusCode::METHOD_NOT_ALLOWED, text);
+        }
+        let path = request.uri.path();
         let query = request.uri.query().unwrap_or_default();
         let parameter = |name| text::parameter(query, name).unwrap_or_default();
-        let (size, until) = (parameter("size"), parameter("until"));
-        let signed = self.secret.sign(&format!("{tree}/{size}/{until}"));
+        let until = parameter("until");
+        let signed = self.secret.sign(&format!("{path}/{until}"));
         let good = until
             .parse()
             .is_ok_and(|until: u64| until >= self.clock.now_ms() / 1000);
@@ -75,27 +95,48 @@ impl Aws {
             let text = "this address is not, or no longer, good; ask GetFunction for another\n";
             return plain(StatusCode::FORBIDDEN, text);
         }
-        let (Ok(tree), Ok(size_bytes)) = (tree.parse::<model::Digest>(), size.parse()) else {
+        let Some(code) = named(path) else {
             return plain(StatusCode::NOT_FOUND, "there is no such code\n");
         };
-        let code = Code {
-            archive: Some(Archive {
-                sha256: tree.clone(),
-                size_bytes,
-                tree: tree.clone(),
-            }),
-            ..Code::folder(tree, 0)
-        };
-        match self.engine.archive(&code).await {
-            Ok(Some(bytes)) => {
-                let mut response = Response::new(full(bytes));
+        match self.engine.packed(&code).await {
+            Ok(packed) => {
+                let mut response = Response::new(Download::new(packed).boxed());
                 let kind = HeaderValue::from_static("application/zip");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
                 response
             }
-            _ => plain(StatusCode::NOT_FOUND, "this code is no longer kept\n"),
+            Err(error) if error.fault() == Fault::Busy => {
+                let text = "too much code is being sent; try again\n";
+                let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+                let soon = HeaderValue::from_static("1");
+                response.headers_mut().insert(header::RETRY_AFTER, soon);
+                response
+            }
+            Err(engine::Error::Store(store::Error::Missing { .. })) => {
+                plain(StatusCode::NOT_FOUND, "this code is no longer kept\n")
+            }
+            Err(error) => {
+                tracing::warn!(%path, %error, "send code");
+                let text = "this code cannot be sent; the daemon's own log says why\n";
+                plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
         }
     }
+}
+
+/// The code that a path names.
+fn named(path: &str) -> Option<Code> {
+    let (form, tree) = path.strip_prefix(PATH)?.split_once('/')?;
+    let tree = tree.parse::<Digest>().ok()?;
+    let mut code = Code::folder(tree.clone(), 0);
+    if form == Form::Archive.as_str() {
+        code.archive = Some(Archive {
+            sha256: tree.clone(),
+            size_bytes: 0,
+            tree,
+        });
+    }
+    Some(code)
 }
 
 /// Compares without telling by the time it takes where two texts differ.

@@ -261,7 +261,7 @@ impl Aws {
         let item = item(view);
         GetLayerVersionResponse {
             content: Some(LayerVersionContentOutput {
-                location: self.location(&view.code),
+                location: Some(self.location(&view.code)),
                 code_sha256: Some(configuration::code_sha256(&view.code)),
                 code_size: Some(long(configuration::code_size(&view.code))),
                 signing_profile_version_arn: None,

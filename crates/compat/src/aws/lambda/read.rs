@@ -28,7 +28,7 @@ impl Aws {
         let function = self.found(ask, &target)?;
         let code = FunctionCodeLocation {
             repository_type: Some("S3".to_owned()),
-            location: self.location(&function.config.code),
+            location: Some(self.location(&function.config.code)),
             ..FunctionCodeLocation::default()
         };
         let concurrency = function.reserved_concurrency.map(|reserved| Concurrency {
