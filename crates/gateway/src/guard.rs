@@ -77,20 +77,18 @@ pub fn check_name(
     if peer.is_some_and(|peer| !peer.local.ip().to_canonical().is_loopback()) {
         return Ok(());
     }
-    let Some(host) = authority_of(request).map(|named| split_port(named).0) else {
+    let Some(host) = host_of(request) else {
         return Ok(());
     };
     let own = |id: &str| url_id.is_some_and(|own| own.eq_ignore_ascii_case(id));
-    if is_ours(host, allow_hosts)
-        || leads_home(host, request)
-        || is_address(host)
-        || crate::url::id_of_host(host).is_some_and(own)
+    if is_ours(&host, allow_hosts)
+        || leads_home(&host, request)
+        || is_address(&host)
+        || crate::url::id_of_host(&host).is_some_and(own)
     {
         return Ok(());
     }
-    Err(Refusal::ForeignHost {
-        host: host.to_ascii_lowercase(),
-    })
+    Err(Refusal::ForeignHost { host })
 }
 
 /// Whether a name of the cloud's was looked up in a sandbox, where it is nobody else's.
@@ -272,6 +270,7 @@ mod tests {
             "dev.example",
             "",
             &format!("{URL_ID}.lambda-url.us-east-1.on.aws"),
+            &format!("{URL_ID}.Lambda-URL.us-east-1.ON.AWS"),
         ] {
             check_name_of(loopback, Some(URL_ID), host, "passes");
         }

@@ -31,10 +31,16 @@ pub struct FunctionUrls {
 
 /// The URL id in the host name `ID.lambda-url.REGION.ANY`, where it is one.
 pub fn id_of_host(host: &str) -> Option<&str> {
+    parts_of_host(host).map(|(id, _)| id)
+}
+
+/// The URL id and the region in such a name.
+fn parts_of_host(host: &str) -> Option<(&str, &str)> {
     let (id, rest) = host.split_once('.')?;
     let after = rest.strip_prefix("lambda-url.")?;
     let valid = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (valid && !after.is_empty()).then_some(id)
+    let region = after.split('.').next().unwrap_or_default();
+    (valid && !after.is_empty()).then_some((id, region))
 }
 
 /// Who signed a request, put into its extensions by whoever has verified it.
@@ -49,13 +55,22 @@ impl FunctionUrls {
 
     /// Whether a request at the URL that has this id needs a sender: none that a browser makes by
     /// itself, to see whether it may.
-    pub fn is_for_signed<B>(&self, url_id: &str, request: &Request<B>) -> bool {
-        let Some(view) = self.engine.find_url(url_id) else {
+    pub fn is_for_signed(&self, url_id: &str, request: &Parts) -> bool {
+        let Some(view) = self.view(url_id, request) else {
             return false;
         };
         let ruled =
-            view.url.cors.is_some() && cors::is_preflight(request.method(), request.headers());
+            view.url.cors.is_some() && cors::is_preflight(&request.method, &request.headers);
         view.url.auth == UrlAuth::Signed && !ruled
+    }
+
+    /// The URL that has this id, unless the request's host says that it is in another region.
+    fn view(&self, url_id: &str, request: &Parts) -> Option<Arc<UrlView>> {
+        let view = self.engine.find_url(url_id)?;
+        let host = crate::guard::host_of(request).unwrap_or_default();
+        let named = parts_of_host(&host).filter(|(id, _)| *id == url_id);
+        let elsewhere = named.is_some_and(|(_, region)| region != view.function.id.region.as_str());
+        (!elsewhere).then_some(view)
     }
 
     /// What a sender is told who may not use a URL.
@@ -70,7 +85,7 @@ impl FunctionUrls {
     }
 
     async fn answer(&self, url_id: &str, request: Parts, body: Body) -> Response<Body> {
-        let Some(view) = self.engine.find_url(url_id) else {
+        let Some(view) = self.view(url_id, &request) else {
             return unknown();
         };
         let rules = view.url.cors.as_ref();

@@ -112,7 +112,10 @@ impl Front {
 
     /// A request at a function's URL, with its sender where the URL is for those who sign.
     async fn url(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
-        if !self.urls.is_for_signed(url_id, &request) {
+        let (parts, body) = request.into_parts();
+        let for_signed = self.urls.is_for_signed(url_id, &parts);
+        let request = Request::from_parts(parts, body);
+        if !for_signed {
             return self.urls.handle(url_id, request).await;
         }
         match self.aws.sender(request, "lambda").await {

@@ -264,6 +264,14 @@ fn host_names_tell_url_ids() {
         Some("abc1")
     );
     assert_eq!(id_of_host("abc1.lambda-url.us-east-1.on.aws"), Some("abc1"));
+    assert_eq!(
+        parts_of_host("abc1.lambda-url.us-east-1.on.aws"),
+        Some(("abc1", "us-east-1"))
+    );
+    assert_eq!(
+        parts_of_host("abc1.lambda-url.on.aws"),
+        Some(("abc1", "on"))
+    );
     assert_eq!(id_of_host("abc1.lambda-url."), None);
     assert_eq!(id_of_host("lambda-url.us-east-1"), None);
     assert_eq!(id_of_host("127.0.0.1"), None);

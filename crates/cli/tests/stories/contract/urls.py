@@ -27,6 +27,23 @@ port = host.rpartition(':')[2]
 request = urllib.request.Request(f'http://127.0.0.1:{port}/', headers={'Host': host})
 answer = urllib.request.urlopen(request)
 assert (answer.status, answer.read()) == (201, b'1')
+# The region is part of its name.
+def at(host, method='GET'):
+    asked = urllib.request.Request(f'http://127.0.0.1:{port}/', headers={'Host': host}, method=method)
+    try:
+        return urllib.request.urlopen(asked).status
+    except urllib.error.HTTPError as error:
+        kinds = {403: 'AccessDeniedException', 404: 'ResourceNotFoundException'}
+        assert error.headers['x-amzn-errortype'] == kinds[error.code], error.headers
+        return error.code
+url_id, right = host.split('.')[0], host.replace('.localhost', '.on.aws').partition(':')[0]
+wrong = host.replace('us-east-1', 'eu-west-1')
+assert right == f'{url_id}.lambda-url.us-east-1.on.aws', right
+assert at(right) == at(right.upper()) == 201
+assert at(wrong) == at(wrong, 'OPTIONS') == at(right.replace('us-east-1', 'us-east-2')) == 404
+assert at(host.replace(url_id, 'x' * 32)) == at(right.replace('us-east-1.', '')) == 404
+client.update_function_url_config(FunctionName='hello', Qualifier='live', AuthType='AWS_IAM')
+assert (at(host), at(wrong)) == (403, 404)
 listed = client.list_function_url_configs(FunctionName='hello')['FunctionUrlConfigs']
 assert [it['FunctionArn'] for it in listed] == [ARN, f'{ARN}:live'], listed
 client.delete_function_url_config(FunctionName='hello', Qualifier='live')
