@@ -11,34 +11,23 @@ use tokio::sync::mpsc;
 use crate::error::Refusal;
 use crate::{Body, BodyError};
 
-/// What is read of a body that is too large, in bytes, before the connection is closed on it:
-/// most clients send everything before they look for an answer.
-const DISCARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// Collects a body of `bytes_max` at most; a larger one is read but not kept.
+/// Collects a body of `bytes_max` at most. Of one that says that it is larger nothing is read.
 pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
-    if body.size_hint().lower() > DISCARD_BYTES_MAX {
+    if body.size_hint().lower() > bytes_max as u64 {
         return Err(Refusal::too_large(bytes_max));
     }
     let mut whole = BytesMut::new();
-    let mut size = 0_u64;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::invalid(&format!("the body ended: {error}")))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        size += data.len() as u64;
-        if size <= bytes_max as u64 {
-            whole.extend_from_slice(&data);
-        } else if size > DISCARD_BYTES_MAX {
-            break;
+        if whole.len() + data.len() > bytes_max {
+            return Err(Refusal::too_large(bytes_max));
         }
+        whole.extend_from_slice(&data);
     }
-    if size > bytes_max as u64 {
-        Err(Refusal::too_large(bytes_max))
-    } else {
-        Ok(whole.freeze())
-    }
+    Ok(whole.freeze())
 }
 
 /// A body whose pieces another task makes. That task ends once the body is dropped.

@@ -6,17 +6,13 @@ use http_body_util::BodyExt as _;
 
 use crate::Body;
 
-/// What is read of a body that is too large, in bytes, before the connection is closed on it:
-/// the vendor's clients send everything before they look for an answer.
-const DISCARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
 /// A body that was not collected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Uncollected {
     /// It has more bytes than it may have.
     #[error("the body has {size} bytes")]
     TooLarge {
-        /// Its size, in bytes, as far as it is known.
+        /// Its size, in bytes: what was announced, else what had come by then.
         size: u64,
     },
     /// Bodies of others take all the room; it may be sent again.
@@ -37,11 +33,11 @@ impl Uncollected {
     }
 }
 
-/// Collects a body of `bytes_max` at most; a larger one is read but not kept.
+/// Collects a body of `bytes_max` at most. Of one that says that it is larger nothing is read: a client
+/// may wait for leave to send it, and what others send is the listener's to deal with.
 pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Uncollected> {
-    let read_max = DISCARD_BYTES_MAX.max(bytes_max as u64);
     let announced = body.size_hint().lower();
-    if announced > read_max {
+    if announced > bytes_max as u64 {
         return Err(Uncollected::TooLarge { size: announced });
     }
     let mut whole = BytesMut::new();
@@ -53,20 +49,15 @@ pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, U
         };
         size += data.len() as u64;
         if size > bytes_max as u64 {
-            (whole, only) = (BytesMut::new(), Bytes::new());
-            if size > read_max {
-                break;
-            }
-        } else if size == data.len() as u64 {
+            return Err(Uncollected::TooLarge { size });
+        }
+        if size == data.len() as u64 {
             // Most bodies come in one piece, which need not be copied.
             only = data;
         } else {
             whole.extend_from_slice(&std::mem::take(&mut only));
             whole.extend_from_slice(&data);
         }
-    }
-    if size > bytes_max as u64 {
-        return Err(Uncollected::TooLarge { size });
     }
     Ok(if whole.is_empty() {
         only

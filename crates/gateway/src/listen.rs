@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -45,7 +46,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// One request's head, in bytes.
     pub head_bytes_max: usize,
-    /// One request's body, in bytes, whatever the door. Doors have lower limits of their own.
+    /// Most that is read of one request's body, in bytes, whatever the door. Doors have lower limits
+    /// of their own.
     pub body_bytes_max: u64,
     /// Bodies on their way at once; more are refused with 503.
     pub bodies_max: usize,
@@ -451,26 +453,31 @@ where
     if let Some(refused) = misaddressed(&request) {
         return refused;
     }
-    if request.body().size_hint().lower() > limits.body_bytes_max {
-        return too_large(limits.body_bytes_max);
-    }
     request.extensions_mut().insert(peer);
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         let empty = http_body_util::Empty::new().map_err(|never| match never {});
         return (shared.service)(Request::from_parts(parts, empty.boxed())).await;
     }
-    let Some(share) = shared.bodies.begin(body.size_hint().lower()) else {
+    // No more of it is read than may be, and doors that take less say so in their own words.
+    let announced = body.size_hint().lower().min(limits.body_bytes_max);
+    let Some(share) = shared.bodies.begin(announced) else {
         return busy("too many request bodies are on their way; try again");
     };
     let body = PacedBody::new(body, share, limits, shared.clock.clone());
-    let unread = Unread::default();
+    let unread = Unread::new(waits_for_leave(&parts));
     let request = Request::from_parts(parts, unread.lend(body).boxed());
     let mut response = (shared.service)(request).await;
     if !unread.read(&*shared.clock).await {
         close_after(&mut response);
     }
     response
+}
+
+/// Whether the client sends the body only once it is told to go on, which it is when the body is read.
+fn waits_for_leave(request: &Parts) -> bool {
+    let expected = request.headers.get(header::EXPECT);
+    expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The longest method that is looked at, in bytes (ours; the longest that is registered with
@@ -498,11 +505,6 @@ fn misaddressed(request: &Request<Incoming>) -> Option<Response<Body>> {
         return Some(refusal(StatusCode::BAD_REQUEST, text));
     }
     None
-}
-
-fn too_large(limit: u64) -> Response<Body> {
-    let text = format!("the request's body is larger than {limit} bytes");
-    refusal(StatusCode::PAYLOAD_TOO_LARGE, &text)
 }
 
 fn busy(text: &str) -> Response<Body> {

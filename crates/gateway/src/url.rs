@@ -171,40 +171,29 @@ impl FunctionUrls {
     }
 }
 
-/// What is read of a body that is too large, in bytes, before the connection is closed on it:
-/// most clients send everything before they look for an answer.
-const DISCARD_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// Collects a body that may become an event; one that is too large is read but not kept.
+/// Collects a body that may become an event. Of one that says that it is too large nothing is read.
 async fn collect(mut body: Body) -> Result<Bytes, Refused> {
-    if body.size_hint().lower() > DISCARD_BYTES_MAX {
+    if body.size_hint().lower() > limit::REQUEST_BYTES_MAX as u64 {
         return Err(Refused::TooLarge);
     }
-    let mut fits = body.size_hint().lower() <= limit::REQUEST_BYTES_MAX as u64;
     let mut whole = BytesMut::new();
     let mut only = Bytes::new();
-    let mut size = 0_u64;
+    let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|error| Refused::of_body(&error))?.into_data() else {
             continue;
         };
-        size += data.len() as u64;
-        fits &= size <= limit::REQUEST_BYTES_MAX as u64;
-        if !fits {
-            (whole, only) = (BytesMut::new(), Bytes::new());
-            if size > DISCARD_BYTES_MAX {
-                break;
-            }
-        } else if size == data.len() as u64 {
+        size += data.len();
+        if size > limit::REQUEST_BYTES_MAX {
+            return Err(Refused::TooLarge);
+        }
+        if size == data.len() {
             // Most bodies come in one piece, which need not be copied.
             only = data;
         } else {
             whole.extend_from_slice(&std::mem::take(&mut only));
             whole.extend_from_slice(&data);
         }
-    }
-    if !fits {
-        return Err(Refused::TooLarge);
     }
     Ok(if whole.is_empty() {
         only

@@ -30,6 +30,7 @@ impl Bodies {
         let share = Share {
             bodies: Arc::clone(self),
             bytes: 0,
+            is_kept: true,
         };
         let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(announced);
         (count < self.count_max && bytes <= self.bytes_max).then_some(share)
@@ -41,11 +42,22 @@ impl Bodies {
 pub(super) struct Share {
     bodies: Arc<Bodies>,
     bytes: u64,
+    is_kept: bool,
 }
 
 impl Share {
+    /// Counts no more of the body, as nobody keeps what comes of it.
+    pub(super) fn let_go(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bodies.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.is_kept = false;
+    }
+
     /// Counts bytes that have come. False where there is no room for them.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
+        if !self.is_kept {
+            return true;
+        }
         self.bytes += bytes;
         let before = self.bodies.bytes.fetch_add(bytes, Ordering::Relaxed);
         before.saturating_add(bytes) <= self.bodies.bytes_max

@@ -73,6 +73,8 @@ pub(super) struct PacedBody {
     alarm: Alarm,
     began: Duration,
     received: u64,
+    /// Whether anybody has read of it.
+    begun: bool,
     bytes_max: u64,
     grace: Duration,
     rate_min: u64,
@@ -91,10 +93,22 @@ impl PacedBody {
             began: clock.monotonic(),
             alarm: Alarm::new(clock),
             received: 0,
+            begun: false,
             bytes_max: limits.body_bytes_max,
             grace: limits.body_grace,
             rate_min: limits.body_rate_min.max(1),
         }
+    }
+
+    /// What comes of it from now on is not kept.
+    pub(super) fn let_go(&mut self) {
+        self.share.let_go();
+    }
+
+    /// Whether anybody has read of it, or tried to: a client that waits for that sends it from then
+    /// on.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
     }
 }
 
@@ -115,6 +129,11 @@ impl Body for PacedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        let announced = this.inner.size_hint().lower();
+        if this.received.saturating_add(announced) > this.bytes_max {
+            return Poll::Ready(Some(Err(Cut::TooLarge(this.bytes_max).into())));
+        }
+        this.begun = true;
         if let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.alarm.clear();
             let Some(frame) = next else {

@@ -168,7 +168,12 @@ async fn bodies_must_fit_and_come_in_time() {
         ..Limits::default()
     };
     let announced = format!("POST / HTTP/1.1\r\n{CLOSE}content-length: 11\r\n\r\n");
-    check(limits(), &announced, "413 Payload Too Large").await;
+    check(
+        limits(),
+        &announced,
+        "cut: the body is larger than 10 bytes",
+    )
+    .await;
     let chunked = format!(
         "POST / HTTP/1.1\r\n{CLOSE}transfer-encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n"
     );
@@ -369,17 +374,60 @@ async fn a_body_that_nobody_read_costs_no_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_with_too_much_unread_is_closed_with_a_word() {
+async fn a_client_that_first_sends_all_hears_what_is_said_then() {
     let clock = Arc::new(SystemClock::new());
     let (mut client, serving) = connected(Server::new(hasty, Limits::default(), clock));
     let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&[b'x'; 1_000_000]).await.unwrap();
+    let last = format!("GET / HTTP/1.1\r\n{CLOSE}\r\n");
+    client.write_all(last.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    client.read_to_string(&mut answers).await.unwrap();
+    drop(client);
+    serving.await.unwrap();
+    assert_eq!(answers.matches("hasty").count(), 2, "{answers}");
+}
+
+#[tokio::test]
+async fn a_connection_with_too_much_unread_is_closed_with_a_word() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n";
+    let answer = hasty_answer(head).await;
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("hasty"), "{answer}");
+}
+
+async fn hasty_answer(head: &str) -> String {
+    let clock = Arc::new(SystemClock::new());
+    let (mut client, serving) = connected(Server::new(hasty, Limits::default(), clock));
     client.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     drop(client);
     serving.await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_leave_has_it_or_the_answer() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n";
+    let answer = hasty_answer(&format!("{head}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
-    assert!(answer.ends_with("hasty"), "{answer}");
+
+    let clock = Arc::new(SystemClock::new());
+    let (mut client, serving) = connected(Server::new(echo, Limits::default(), clock));
+    let head = format!("{head}connection: close\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut leave = [0; 25];
+    client.read_exact(&mut leave).await.unwrap();
+    assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"hello").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    drop(client);
+    serving.await.unwrap();
+    assert!(answer.ends_with("5 bytes"), "{answer}");
 }
 
 /// A connection that the server has taken, and one that had an answer already.

@@ -15,10 +15,13 @@ use store::Clock;
 use super::pace::PacedBody;
 use crate::BodyError;
 
-/// Most that is read of what nobody wanted, in bytes (ours): more costs more than a connection.
-const BYTES_MAX: u64 = 64 * 1024;
-/// Longest that this may take (ours).
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// Most that is read of what nobody wanted, in bytes (ours): twice the largest package that the
+/// vendor's clients can send. They send all of it before they look for the answer that it is too large.
+const BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Longest that each piece of it may take (ours).
+const PIECE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest that all of it may take (ours).
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request's body, which comes back if it is dropped before its end.
 #[derive(Debug)]
@@ -28,10 +31,21 @@ pub(super) struct Lent {
 }
 
 /// Where a body comes back to.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Unread(Arc<Mutex<Option<PacedBody>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Unread {
+    body: Arc<Mutex<Option<PacedBody>>>,
+    waits: bool,
+}
 
 impl Unread {
+    /// The place for a body whose client waits to be told before it sends it, or does not.
+    pub(super) fn new(waits: bool) -> Self {
+        Self {
+            body: Arc::default(),
+            waits,
+        }
+    }
+
     /// Lends a body to who answers.
     pub(super) fn lend(&self, body: PacedBody) -> Lent {
         Lent {
@@ -42,24 +56,32 @@ impl Unread {
 
     /// Reads what was left of the body; whether the connection can be asked again.
     pub(super) async fn read(&self, clock: &dyn Clock) -> bool {
-        let Some(mut body) = self.0.lock().take() else {
+        let Some(mut body) = self.body.lock().take() else {
             return true;
         };
-        if body.size_hint().lower() > BYTES_MAX {
+        // What is not sent need not be read; what follows on the connection cannot be told from it.
+        if (self.waits && !body.is_begun()) || body.size_hint().lower() > BYTES_MAX {
             return false;
         }
+        body.let_go();
         let rest = async {
             let mut came = 0;
-            while let Some(frame) = body.frame().await {
-                let Ok(frame) = frame else {
-                    return false;
+            loop {
+                let frame = tokio::select! {
+                    frame = body.frame() => frame,
+                    () = clock.sleep(PIECE_TIMEOUT) => return false,
                 };
-                came += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                if came > BYTES_MAX {
-                    return false;
+                match frame {
+                    Some(Ok(frame)) => {
+                        came += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                        if came > BYTES_MAX {
+                            return false;
+                        }
+                    }
+                    Some(Err(_)) => return false,
+                    None => return true,
                 }
             }
-            true
         };
         tokio::select! {
             whole = rest => whole,
@@ -95,7 +117,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         if unread.is_some() {
-            *self.back.0.lock() = unread;
+            *self.back.body.lock() = unread;
         }
     }
 }

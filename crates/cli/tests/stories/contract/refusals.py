@@ -57,3 +57,39 @@ create('lost', Handler='app.missing')
 answer = client.invoke(FunctionName='lost')
 assert answer['FunctionError'] == 'Unhandled'
 assert json.loads(answer['Payload'].read())['errorType'] == 'Runtime.HandlerNotFound'
+
+# A client that waits for leave to send a body is refused one that is too large, and sends nothing;
+# others hear it once they have sent all.
+import os, socket, urllib.parse
+door = urllib.parse.urlsplit(os.environ['AWS_ENDPOINT_URL'])
+SIGNED = ('Authorization: AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/lambda/aws4_request, '
+          'SignedHeaders=host, Signature=0')
+
+
+def waiting(path, length, body=b''):
+    with socket.create_connection((door.hostname, door.port)) as peer:
+        head = [f'POST /2015-03-31/functions{path} HTTP/1.1', f'Host: {door.netloc}', SIGNED,
+                f'Content-Length: {length}', 'Expect: 100-continue', 'Connection: close', '', '']
+        peer.sendall('\r\n'.join(head).encode())
+        came = peer.recv(25)
+        if came.startswith(b'HTTP/1.1 100'):
+            peer.sendall(body)
+            came = b''
+        while some := peer.recv(65536):
+            came += some
+    head, _, body = came.partition(b'\r\n\r\n')
+    lines = head.decode().split('\r\n')
+    return lines[0].split()[1], dict(line.split(': ', 1) for line in lines[1:]), json.loads(body)
+
+
+status, headers, body = waiting('/hello/invocations', 7_000_000)
+assert (status, headers['x-amzn-errortype']) == ('413', 'RequestTooLargeException'), (status, headers)
+assert body['message'].startswith('7000000 byte payload is too large for the RequestResponse'), body
+for length in (80_000_000, 400_000_000, 2 ** 50):
+    status, headers, body = waiting('', length)
+    assert (status, headers['x-amzn-errortype']) == ('413', 'RequestEntityTooLargeException'), (status, headers)
+    assert body['message'] == 'Request must be smaller than 70167211 bytes for the CreateFunction operation', body
+status, headers, body = waiting('/hello/invocations', 8, b'{"n": 1}')
+assert (status, body['event']) == ('200', {'n': 1}), (status, headers, body)
+refused(413, 'RequestEntityTooLargeException', 'Request must be smaller than 70167211 bytes for the CreateFunction',
+        client.create_function, **{**good, 'FunctionName': 'large', 'Code': {'ZipFile': b'x' * 60_000_000}})
