@@ -121,7 +121,8 @@ impl Aws {
         }
     }
 
-    /// Whether a request looks like one of AWS's: signed, targeted, or at a path of theirs.
+    /// Whether a request looks like one of AWS's: signed, targeted, at a path of theirs, or a form as
+    /// those are that need no signature.
     pub fn claims(&self, request: &Parts) -> bool {
         let scheme = request
             .headers
@@ -133,6 +134,7 @@ impl Aws {
             || request.headers.contains_key("x-amz-date")
             || lambda::is_path(request.uri.path())
             || lambda::code::is_path(request.uri.path())
+            || sts::may_be_unsigned(request)
     }
 
     /// Answers one request. Whoever calls this has checked Host and Origin. Boxed, so that all
@@ -166,6 +168,10 @@ impl Aws {
         // Some answer anybody at a host of their own, and are as little here.
         if credential.is_none() && named.is_some() && !is_served(service) {
             return unserved::service(service, &parts, self.advice(), request_id.as_str());
+        }
+        let ours = matches!(service, "" | "sts");
+        if credential.is_none() && ours && sts::may_be_unsigned(&parts) {
+            return self.sts_unsigned(&parts, body, request_id.as_str()).await;
         }
         if credential.is_none() && self.settings.access == Access::Anybody {
             return unserved::unsigned(&parts, request_id.as_str());

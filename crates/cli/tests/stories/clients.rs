@@ -153,7 +153,16 @@ assert refused(unchecked.get_function, FunctionName='a b').startswith("Validatio
 assert refused(client.get_alias, FunctionName='hello', Name='live') == \
     'ResourceNotFoundException: Cannot find alias arn: arn:aws:lambda:us-east-1:000000000000:function:hello:live'
 assert refused(boto3.client('logs').describe_query_definitions).startswith('UnknownOperationException: the operation DescribeQueryDefinitions')
-assert refused(boto3.client('sts').get_access_key_info, AccessKeyId='A' * 20).startswith('NotImplemented: the operation GetAccessKeyInfo')
+sts = boto3.client('sts')
+assert refused(sts.get_access_key_info, AccessKeyId='A' * 20).startswith('NotImplemented: the operation GetAccessKeyInfo')
+# These are not signed.
+role = dict(RoleArn='arn:aws:iam::000000000000:role/any', DurationSeconds=900)
+assert refused(sts.assume_role_with_web_identity, **role, RoleSessionName='session', WebIdentityToken='token') == \
+    'NotImplemented: the operation AssumeRoleWithWebIdentity of STS is not served here yet'
+assert refused(sts.assume_role_with_saml, **role, PrincipalArn='arn:aws:iam::000000000000:saml-provider/any',
+               SAMLAssertion='abcd') == 'NotImplemented: the operation AssumeRoleWithSAML of STS is not served here yet'
+unsigned = boto3.client('sts', config=botocore.config.Config(signature_version=botocore.UNSIGNED))
+assert refused(unsigned.get_caller_identity).startswith('MissingAuthenticationToken: ')
 "#,
     );
 }

@@ -138,6 +138,14 @@ def refused(code, call, status=403):
 sts, lambda_ = boto3.client('sts'), boto3.client('lambda')
 assert sts.get_caller_identity()['Arn'] == 'arn:aws:iam::000000000000:root'
 assert lambda_.list_functions()['Functions'] == []
+# What is not signed by design is refused for what it is, and what should be signed for that.
+refused('NotImplemented', lambda: sts.assume_role_with_web_identity(
+    RoleArn='arn:aws:iam::000000000000:role/any', RoleSessionName='session', WebIdentityToken='token'), 501)
+refused('NotImplemented', lambda: sts.assume_role_with_saml(
+    RoleArn='arn:aws:iam::000000000000:role/any', SAMLAssertion='abcd',
+    PrincipalArn='arn:aws:iam::000000000000:saml-provider/any'), 501)
+unsigned = boto3.client('sts', config=botocore.config.Config(signature_version=botocore.UNSIGNED))
+refused('MissingAuthenticationToken', unsigned.get_caller_identity)
 
 wrong = dict(aws_secret_access_key='wrong', aws_access_key_id=boto3.Session().get_credentials().access_key)
 refused('SignatureDoesNotMatch', boto3.client('sts', **wrong).get_caller_identity)

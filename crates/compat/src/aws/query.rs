@@ -37,9 +37,13 @@ impl QueryError {
     }
 
     /// The error as a response.
-    pub(super) fn response(&self, caller: &Caller) -> Response<Body> {
-        let id = caller.request_id.as_str();
-        query_error(self.kind.status(), self.kind.name, &self.message, id)
+    pub(super) fn response(&self, request_id: &str) -> Response<Body> {
+        query_error(
+            self.kind.status(),
+            self.kind.name,
+            &self.message,
+            request_id,
+        )
     }
 }
 

@@ -7,13 +7,16 @@ mod shapes;
 use std::time::Duration;
 
 use engine::keys::{Identity, Who};
-use http::Response;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use super::query::{Query, QueryError, VALIDATION, answered};
 use super::shape::{Date, Kind};
-use super::{Access, Aws, Caller};
+use super::sigv4::{Problem, Protocol};
+use super::unserved::{is_form, query_error};
+use super::{Access, Aws, Caller, text};
 use crate::Body;
 use role::Role;
 use shapes::operation::{Name, OPERATIONS};
@@ -32,13 +35,59 @@ const CHAINED_LASTS_S_MAX: u64 = 3_600;
 /// Longest session of an owner, in seconds (AWS quota, of its users).
 const OWN_LASTS_S_MAX: u64 = 129_600;
 
+/// Operations for callers that have no credentials yet: what they have instead is in the form (AWS
+/// model).
+const UNSIGNED: [Name; 2] = [Name::AssumeRoleWithSAML, Name::AssumeRoleWithWebIdentity];
+
+/// Whether a request without a signature may be for one of these.
+pub(super) fn may_be_unsigned(request: &Parts) -> bool {
+    let query = request.uri.query().unwrap_or_default();
+    request.uri.path() == "/"
+        && !request.headers.contains_key(AUTHORIZATION)
+        && (request.method == Method::POST && is_form(request)
+            || text::parameter(query, "Action").is_some())
+}
+
 impl Aws {
+    /// Answers such a request.
+    pub(super) async fn sts_unsigned(
+        &self,
+        request: &Parts,
+        body: Body,
+        request_id: &str,
+    ) -> Response<Body> {
+        let refused = match Query::of(request, body).await {
+            Ok(query) => query.action().and_then(|action| {
+                let known = OPERATIONS.iter().find(|known| known.name == action);
+                match known.filter(|known| UNSIGNED.contains(&known.is)) {
+                    Some(_) => Err(unserved(action)),
+                    None => Ok(()),
+                }
+            }),
+            Err(error) => Err(error),
+        };
+        match refused {
+            Err(error) => error.response(request_id),
+            Ok(()) if self.settings.access == Access::Keys => {
+                Problem::Missing.response(Protocol::Query, request_id)
+            }
+            Ok(()) => query_error(
+                StatusCode::FORBIDDEN,
+                "MissingAuthenticationToken",
+                "Missing Authentication Token",
+                request_id,
+            ),
+        }
+    }
+
     pub(super) async fn sts(&self, caller: &Caller, request: &Parts, body: Body) -> Response<Body> {
         let answer = async {
             let query = Query::of(request, body).await?;
             self.act(caller, &query)
         };
-        answer.await.unwrap_or_else(|error| error.response(caller))
+        answer
+            .await
+            .unwrap_or_else(|error| error.response(caller.request_id.as_str()))
     }
 
     fn act(&self, caller: &Caller, query: &Query) -> Result<Response<Body>, QueryError> {
@@ -61,10 +110,7 @@ impl Aws {
                 let session = self.get_session_token(caller, &query.read()?)?;
                 Ok(answered(action, NAMESPACE, caller, &session))
             }
-            _ => {
-                let message = format!("the operation {action} of STS is not served here yet");
-                Err(QueryError::new(UNSERVED, message))
-            }
+            _ => Err(unserved(action)),
         }
     }
 
@@ -154,6 +200,11 @@ impl Aws {
             }),
         }
     }
+}
+
+fn unserved(action: &str) -> QueryError {
+    let message = format!("the operation {action} of STS is not served here yet");
+    QueryError::new(UNSERVED, message)
 }
 
 fn denied(message: impl Into<String>) -> QueryError {
