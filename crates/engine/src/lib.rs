@@ -136,7 +136,7 @@ impl Engine {
         let keys = keys::Keys::open(Arc::clone(&store), Arc::clone(&clock)).await?;
         let shared = Arc::new(Shared {
             layers: ArcSwap::from_pointee(layers),
-            groups: log_group::State::load(&*store).await?,
+            groups: log_group::State::load(&*store, &*clock).await?,
             keys,
             events: event::Events::new(&catalog.wake),
             catalog: ArcSwap::from_pointee(catalog),

@@ -1,5 +1,5 @@
 //! Log groups: the logs of functions and what clients put, by streams. A group of a function is made
-//! when its first instance starts; whatever else a group is, its owner made.
+//! when its first instance starts, or logs after its group was removed; whatever else a group is, its owner made.
 
 mod keep;
 mod key;
@@ -15,12 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use model::principal::may_use_logs;
 use model::{AccountId, FunctionId, LogGroupId, Principal, Region, limit, log};
 use parking_lot::Mutex;
-use store::{Expect, Op, Store, Transaction};
+use store::{Clock, Expect, Op, Store, Transaction};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use keep::run as run_retention;
 pub use key::EventKey;
 pub use put::{NewEvent, Taken};
+pub(crate) use read::DISORDER_MS;
 pub use read::{Begin, Event, Filter, Found, Query, Streams};
 use record::{GroupRecord, find, group_key, put_group, stream_prefix};
 pub use stream::{StreamOrder, StreamQuery, StreamView};
@@ -46,17 +47,26 @@ pub(crate) struct State {
     known: Mutex<HashSet<LogGroupId>>,
     /// Groups that are just being made because an instance starts; whoever reads waits for them.
     making: watch::Sender<usize>,
+    /// When a group was last removed, in milliseconds since the Unix epoch, each time a later one; at
+    /// first just before the process began. What functions said until then is in no group that is made now.
+    removed_ms: Arc<AtomicU64>,
     count: AtomicU64,
     scans: Arc<Semaphore>,
 }
 
 impl State {
-    pub(crate) async fn load(store: &dyn Store) -> Result<Self, Error> {
+    /// When a group was last removed, as it changes.
+    pub(crate) fn removed_ms(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.removed_ms)
+    }
+
+    pub(crate) async fn load(store: &dyn Store, clock: &dyn Clock) -> Result<Self, Error> {
         let groups = crate::record::all(store, record::GROUPS).await?;
         Ok(Self {
             writing: tokio::sync::Mutex::default(),
             known: Mutex::default(),
             making: watch::Sender::new(0),
+            removed_ms: Arc::new(AtomicU64::new(clock.now_ms().saturating_sub(1))),
             count: AtomicU64::new(groups.len() as u64),
             scans: Arc::new(Semaphore::new(SCANS_AT_ONCE)),
         })
@@ -187,7 +197,7 @@ impl LogGroups {
             }
             shared.remove_group(&id).await?;
             // What functions wrote is older than any group of this name can be from now on.
-            let now_ms = shared.clock.now_ms();
+            let now_ms = shared.groups.removed_ms.load(Ordering::Acquire);
             for function in shared.functions_of(&id) {
                 shared
                     .logs
@@ -374,16 +384,17 @@ impl Shared {
         functions
     }
 
-    /// An instance of the function starts, and so its group is there from now on. Costs nothing
-    /// once that is so.
-    pub(crate) fn begin_group(self: &Arc<Self>, function: &FunctionId) {
+    /// A function has said something, or is about to, at this time, in milliseconds since the Unix
+    /// epoch, and so its group is there from then on. Costs little once that is so.
+    pub(crate) fn begin_group(self: &Arc<Self>, function: &FunctionId, at_ms: u64) {
         let id = self.group_of(function);
+        let removed_ms = self.groups.removed_ms.load(Ordering::Acquire);
         if !self.groups.known.lock().insert(id.clone()) {
             return;
         }
         self.groups.making.send_modify(|making| *making += 1);
         let made = Made(Arc::clone(self));
-        let created_ms = self.clock.now_ms();
+        let created_ms = at_ms.max(removed_ms.saturating_add(1));
         self.instances.handle.spawn(async move {
             let shared = &made.0;
             if let Err(error) = shared.make_group(&id, created_ms).await {
@@ -456,6 +467,11 @@ impl Shared {
         }
         self.groups.count.fetch_sub(1, Ordering::Relaxed);
         self.groups.known.lock().remove(id);
+        let now_ms = self.clock.now_ms();
+        // Another value each time: by it those who write see that there may be a group to make.
+        let later = |before: u64| Some(now_ms.max(before.saturating_add(1)));
+        let removed_ms = &self.groups.removed_ms;
+        let _ = removed_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
         self.logs.remove(&record::put_key(id)).await?;
         Ok(())
     }

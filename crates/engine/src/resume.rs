@@ -10,7 +10,7 @@ use crate::port::{Left, Resume};
 
 impl Shared {
     /// Before anything is served.
-    pub(crate) async fn resume_left(&self) {
+    pub(crate) async fn resume_left(self: &Arc<Self>) {
         let mut resumed = 0;
         for left in self.runtime.left() {
             resumed += usize::from(self.resume(left).await);
@@ -21,7 +21,7 @@ impl Shared {
         }
     }
 
-    async fn resume(&self, left: Left) -> bool {
+    async fn resume(self: &Arc<Self>, left: Left) -> bool {
         let catalog = self.catalog.load();
         let Ok(version) = (catalog.get(&left.function)).and_then(|it| it.version(left.version))
         else {
@@ -39,7 +39,7 @@ impl Shared {
         };
         // As it was named at its start, which was no other day unless that was at midnight.
         let stream = model::log::stream_name(left.born_ms, left.version, &left.instance);
-        let log = FunctionLog::new(&self.logs, &revision.function, stream.into());
+        let log = FunctionLog::new(self, &revision.function, stream.into());
         let resume = Resume {
             instance: left.instance,
             function: left.function,

@@ -125,11 +125,11 @@ impl Start {
         let revision = &self.live.revision;
         let folders = self.shared.folders(revision).await?;
         let config = Arc::clone(&revision.config);
-        self.shared.begin_group(&revision.function);
         let now_ms = self.shared.clock.now_ms();
         let stream: Arc<str> =
             model::log::stream_name(now_ms, revision.version, &self.live.id).into();
-        let log = FunctionLog::new(&self.shared.logs, &revision.function, Arc::clone(&stream));
+        let log = FunctionLog::new(&self.shared, &revision.function, Arc::clone(&stream));
+        self.shared.begin_group(&revision.function, now_ms);
         Ok(StartOrder {
             instance: self.live.id.clone(),
             function: revision.function.clone(),

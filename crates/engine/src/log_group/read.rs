@@ -19,7 +19,7 @@ use crate::{Engine, Error, Shared};
 const NOBODY: &str = "dayfly";
 /// Lines of a function come from several instances, and so are only nearly in the order of their
 /// times; they are written as they come (ours: a thread may have to wait for a processor).
-const DISORDER_MS: u64 = 5_000;
+pub(crate) const DISORDER_MS: u64 = 5_000;
 
 /// Whether the text of an event is wanted.
 #[derive(Clone)]

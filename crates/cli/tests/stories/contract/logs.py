@@ -105,6 +105,20 @@ assert names() == [group, 'mine'] and names(logGroupNamePattern='HELLO') == [gro
 assert names(logGroupIdentifiers=[f'{GROUP}mine', 'none']) == ['mine']
 page = logs.describe_log_groups(limit=1)
 assert names(nextToken=page['nextToken']) == ['mine']
+assert names(nextToken='a-group-that-went') == ['mine']
+NO_TOKEN = 'The specified nextToken is invalid.'
+for token in ('a b', '*', '!', 'x' * 513):
+    refused(400, BAD, NO_TOKEN, logs.describe_log_groups, nextToken=token)
+for name in ('aws/mine', 'AWS/mine', 'aws/lambda/hello'):
+    refused(400, BAD, 'Log groups starting with AWS/ are reserved for AWS.', logs.create_log_group, logGroupName=name)
+logs.create_log_group(logGroupName='awsome')
+logs.delete_log_group(logGroupName='awsome')
+refused(400, BAD, "The specified KMS Key Id could not be found. 'sealed'", logs.create_log_group,
+        logGroupName='sealed', kmsKeyId='no-key')
+refused(400, 'AccessDeniedException', 'The specified KMS key does not exist or is not allowed to be used with Arn '
+        f"'{GROUP}sealed'", logs.create_log_group, logGroupName='sealed',
+        kmsKeyId='arn:aws:kms:us-east-1:000000000000:key/5a0f2a6c-0000-4000-8000-000000000000')
+assert names(logGroupNamePrefix='sealed') == []
 refused(400, BAD, 'LogGroup name prefix', logs.describe_log_groups,
         logGroupNamePrefix='a', logGroupNamePattern='b')
 logs.put_retention_policy(logGroupName='mine', retentionInDays=7)
@@ -180,6 +194,10 @@ order = lambda **more: [it['logStreamName'] for page in logs.get_paginator('desc
 assert order() == ['ant', 'bee', 's', 'zebra'] and order(descending=True) == ['zebra', 's', 'bee', 'ant']
 assert order(orderBy='LastEventTime', descending=True) == ['zebra', 'ant', 'bee', 's']
 assert order(logStreamNamePrefix='b') == ['bee']
+token = logs.describe_log_streams(logGroupName='mine', limit=1)['nextToken']
+for wrong in ('ant', 'x', token + '!', token[1:]):
+    refused(400, BAD, NO_TOKEN, logs.describe_log_streams, logGroupName='mine', nextToken=wrong)
+refused(400, BAD, NO_TOKEN, logs.describe_log_streams, logGroupName='mine', nextToken=token, orderBy='LastEventTime')
 refused(400, BAD, 'Cannot order by LastEventTime with a logStreamNamePrefix.', logs.describe_log_streams,
         logGroupName='mine', orderBy='LastEventTime', logStreamNamePrefix='b')
 logs.delete_log_stream(**put)
@@ -196,12 +214,20 @@ create('chatty', files={'app.py': SAYS}, LoggingConfig={'LogFormat': 'Text', 'Lo
 assert group == 'shared' and 'in the shared group' in messages(logGroupName='shared')
 refused(400, GONE, NO_GROUP, logs.filter_log_events, logGroupName='/aws/lambda/chatty')
 
-# A group that goes takes its function's lines along, and is there anew with the next instance.
+# A group that goes takes its function's lines along, and is there anew with the function's next line,
+# whoever is asked for it in between.
+for said in ('again', 'and again'):
+    logs.delete_log_group(logGroupName='shared')
+    refused(400, GONE, NO_GROUP, logs.filter_log_events, logGroupName='shared')
+    refused(400, GONE, NO_GROUP, logs.describe_log_streams, logGroupName='shared')
+    (_, same), _ = run('chatty', event={'say': [said]})
+    assert same == stream, 'the instance is the one that was there'
+    found = messages(logGroupName='shared')
+    assert found[0].startswith('START RequestId: ') and found[1] == said, found
+    assert found[2].startswith('END RequestId: ') and len(found) == 4, found
+    assert [it['logStreamName'] for it in logs.describe_log_streams(logGroupName='shared')['logStreams']] == [stream]
 logs.delete_log_group(logGroupName='shared')
-refused(400, GONE, NO_GROUP, logs.filter_log_events, logGroupName='shared')
-client.update_function_configuration(FunctionName='chatty', Description='anew')
-client.get_waiter('function_updated_v2').wait(FunctionName='chatty')
 client.update_function_code(FunctionName='chatty', ZipFile=archive({'app.py': SAYS + '# anew'}))
-run('chatty', event={'say': ['again']})
+run('chatty', event={'say': ['by another']})
 found = messages(logGroupName='shared')
-assert 'again' in found and 'in the shared group' not in found, found
+assert found[0].startswith('INIT_START ') and 'by another' in found and 'again' not in found, found

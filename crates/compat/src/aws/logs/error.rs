@@ -50,6 +50,10 @@ impl Refusal {
         Self::new(kind::RESOURCE_NOT_FOUND, message)
     }
 
+    pub(super) fn no_token() -> Self {
+        Self::invalid("The specified nextToken is invalid.")
+    }
+
     /// No operation has this name.
     pub(super) fn unknown(asked: &str) -> Self {
         let asked: String = asked.chars().take(200).collect();

@@ -160,9 +160,7 @@ fn begin(token: Option<&str>, from_head: bool) -> Result<Begin, Refusal> {
     };
     let after = key(token, "f/").map(Begin::After);
     let before = || key(token, "b/").map(Begin::Before);
-    after
-        .or_else(before)
-        .ok_or_else(|| Refusal::invalid("The specified nextToken is invalid."))
+    after.or_else(before).ok_or_else(Refusal::no_token)
 }
 
 /// The tokens for what follows these events and for what comes before them. Where there are none the

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use engine::log_group::{Creation, GroupQuery, GroupView};
+use model::{LogGroupId, LogGroupName};
 
-use super::error::Refusal;
+use super::error::{Refusal, kind};
 use super::shapes::choice::LogGroupClass;
 use super::shapes::*;
 use super::{Ask, integer, long};
@@ -13,7 +14,10 @@ use crate::aws::Aws;
 /// Groups on a page where the caller asks for no number, and at most (service model).
 const PAGE: usize = 50;
 
-/// Names of the settings that are kept as they were given.
+/// What no name of a group made by its owner begins with, in any case (recorded from the service).
+const RESERVED: &str = "AWS/";
+
+/// Names of the settings that are kept as they were given; of the second there were some once.
 const CLASS: &str = "class";
 const KMS_KEY: &str = "kmsKeyId";
 
@@ -24,17 +28,23 @@ impl Aws {
         request: CreateLogGroupRequest,
     ) -> Result<(), Refusal> {
         let group = ask.group(&request.log_group_name)?;
+        let name = group.name.as_str();
+        if name
+            .get(..RESERVED.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
+        {
+            let message = format!("Log groups starting with {RESERVED} are reserved for AWS.");
+            return Err(Refusal::invalid(message));
+        }
+        if let Some(key) = &request.kms_key_id {
+            return Err(no_key(key, &group));
+        }
         let class = request.log_group_class.as_ref();
-        let kept = [
-            (CLASS, class.map(|class| class.as_str().to_owned())),
-            (KMS_KEY, request.kms_key_id),
-        ];
-        let kept = kept.into_iter();
-        let kept = kept.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let kept = class.map(|class| (CLASS.to_owned(), class.as_str().to_owned()));
         let creation = Creation {
             tags: request.tags.unwrap_or_default(),
             protected: request.deletion_protection_enabled == Some(true),
-            kept: kept.collect(),
+            kept: kept.into_iter().collect(),
         };
         let who = ask.caller.identity.principal();
         let log_groups = self.engine.log_groups();
@@ -72,6 +82,12 @@ impl Aws {
         let limit = request
             .limit
             .map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(1));
+        // The service's own token is the name of the last group.
+        if let Some(token) = &request.next_token
+            && token.parse::<LogGroupName>().is_err()
+        {
+            return Err(Refusal::no_token());
+        }
         let query = GroupQuery {
             prefix,
             part,
@@ -248,6 +264,21 @@ impl Aws {
         let found = self.engine.log_groups().find(&who, &group).await;
         found.map_err(|error| ask.refusal(&error))
     }
+}
+
+/// No key can be used: a group that says it is encrypted with one must be.
+fn no_key(key: &str, group: &LogGroupId) -> Refusal {
+    if key.starts_with("arn:") && key.split(':').nth(2) == Some("kms") {
+        let message = format!(
+            "The specified KMS key does not exist or is not allowed to be used with Arn '{}'",
+            model::arn::log_group(group)
+        );
+        return Refusal::new(kind::ACCESS_DENIED, message);
+    }
+    Refusal::invalid(format!(
+        "The specified KMS Key Id could not be found. '{}'",
+        group.name
+    ))
 }
 
 /// What can have tags is named by an ARN.

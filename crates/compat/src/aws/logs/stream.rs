@@ -1,5 +1,7 @@
 //! Log streams: making, listing and removing them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::log_group::{StreamOrder, StreamQuery, StreamView};
 use model::{LogGroupId, LogStreamName};
 
@@ -66,11 +68,15 @@ impl Aws {
         let limit = request
             .limit
             .map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(1));
+        let after = match &request.next_token {
+            Some(token) => Some(place_in(token, order).ok_or_else(Refusal::no_token)?),
+            None => None,
+        };
         let query = StreamQuery {
             prefix,
             order,
             descending: request.descending == Some(true),
-            after: request.next_token,
+            after,
             limit,
         };
         let who = ask.caller.identity.principal();
@@ -80,8 +86,31 @@ impl Aws {
         let shown = streams.into_iter().map(|stream| show(&group, stream));
         Ok(DescribeLogStreamsResponse {
             log_streams: Some(shown.collect()),
-            next_token: last.filter(|_| more),
+            next_token: last.filter(|_| more).map(|place| token(&place, order)),
         })
+    }
+}
+
+/// Where a listing goes on, as its client has it.
+fn token(place: &str, order: StreamOrder) -> String {
+    let mut bytes = vec![mark(order)];
+    bytes.extend(place.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What such a token says, where it is one of a listing in this order.
+fn place_in(token: &str, order: StreamOrder) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let (first, place) = bytes.split_first()?;
+    let place = std::str::from_utf8(place).ok()?;
+    (*first == mark(order)).then(|| place.to_owned())
+}
+
+/// Tells listings in one order from those in another.
+fn mark(order: StreamOrder) -> u8 {
+    match order {
+        StreamOrder::Name => b'n',
+        StreamOrder::LastEvent => b't',
     }
 }
 
