@@ -8,6 +8,7 @@ use crate::apply::{Change, check_expected};
 use crate::catalog::{Entry, Folders};
 use crate::port::Warning;
 use crate::record::{FunctionRecord, VersionRecord};
+use crate::settings::check_tags;
 use crate::verb::{Changed, Creation, Expected, FunctionView, Publication, Update};
 use crate::{Error, Shared};
 
@@ -32,6 +33,7 @@ impl Shared {
         creation: Creation,
     ) -> Result<Changed, Error> {
         self.may_write(who, "create", function)?;
+        check_tags(creation.tags.len())?;
         // Before the code is looked at; again below, where nothing can come between.
         check_expected(
             Expected::Absent,

@@ -17,6 +17,18 @@ use crate::record::{
 use crate::verb::{Alias, AliasChange, Expected, Policy, Retries, Statement};
 use crate::{Error, Shared};
 
+/// Refuses more tags than a function may have.
+pub(crate) fn check_tags(given: usize) -> Result<(), Error> {
+    if given > limit::TAGS_MAX {
+        return Err(Error::TooMany {
+            what: "tags",
+            given,
+            max: limit::TAGS_MAX,
+        });
+    }
+    Ok(())
+}
+
 impl Shared {
     pub(crate) async fn set_alias(
         self: &Arc<Self>,
@@ -97,15 +109,7 @@ impl Shared {
         self.amend(who, "tag", function, move |_, record| {
             record.tags.retain(|name, _| !remove.contains(name));
             record.tags.extend(add);
-            let given = record.tags.len();
-            if given > limit::TAGS_MAX {
-                let what = "tags";
-                return Err(Error::TooMany {
-                    what,
-                    given,
-                    max: limit::TAGS_MAX,
-                });
-            }
+            check_tags(record.tags.len())?;
             Ok(())
         })
         .await

@@ -60,6 +60,11 @@ fn bad_input_is_refused_in_the_services_words() {
 }
 
 #[test]
+fn what_is_not_there_is_told_in_the_services_words() {
+    check(include_str!("contract/misses.py"));
+}
+
+#[test]
 fn logs_are_put_read_and_filtered() {
     check(include_str!("contract/logs.py"));
 }

@@ -144,7 +144,7 @@ impl Aws {
                 .collect(),
         };
         let answered = self.operate(&ask, body).await;
-        answered.unwrap_or_else(|refusal| refusal.response())
+        answered.unwrap_or_else(|refusal| refusal.to(&ask).response())
     }
 
     async fn operate(&self, ask: &Ask<'_>, body: Body) -> Result<Response<Body>, Refusal> {

@@ -555,7 +555,7 @@ async fn accounts_are_told_apart_by_their_keys() {
     check(other(foreign), "", expect![[r#"
         403
         x-amzn-errortype: AccessDeniedException
-        {"Message":"the caller is not authorized to read on resource: arn:aws:lambda:us-east-1:000000000000:function:hello"}"#]]).await;
+        {"Message":"User: arn:aws:iam::123456789012:root is not authorized to perform: lambda:GetFunction on resource: arn:aws:lambda:us-east-1:000000000000:function:hello because no resource-based policy allows the lambda:GetFunction action"}"#]]).await;
 }
 
 #[tokio::test]

@@ -43,7 +43,9 @@ assert run()[0]['name'] == 'more', 'a function keeps what it has'
 
 # Another account: its access key is its number here.
 stranger = boto3.client('lambda', aws_access_key_id='123456789012', aws_secret_access_key='any')
-refused(403, 'AccessDeniedException', 'User is not authorized to perform: lambda:GetLayerVersion',
+refused(403, 'AccessDeniedException', 'User: arn:aws:iam::123456789012:root is not authorized to perform: '
+        f'lambda:GetLayerVersion on resource: {LAYER}:1 because no resource-based policy allows the '
+        'lambda:GetLayerVersion action',
         stranger.get_layer_version, LayerName=LAYER, VersionNumber=1)
 added = client.add_layer_version_permission(
     LayerName='tools', VersionNumber=1, StatementId='all', Action='lambda:GetLayerVersion', Principal='*')
@@ -54,11 +56,15 @@ stranger.get_layer_version(LayerName=LAYER, VersionNumber=1)
 policy = client.get_layer_version_policy(LayerName='tools', VersionNumber=1)
 assert policy['RevisionId'] == added['RevisionId']
 client.remove_layer_version_permission(LayerName='tools', VersionNumber=1, StatementId='all')
-refused(404, 'ResourceNotFoundException', 'The resource you requested does not exist.',
+refused(404, 'ResourceNotFoundException', 'No policy is associated with the given resource.',
         client.get_layer_version_policy, LayerName='tools', VersionNumber=1)
 
 ARN = 'arn:aws:lambda:us-east-1:000000000000:function:hello'
-refused(403, 'AccessDeniedException', '', stranger.invoke, FunctionName=ARN)
+for call, action in ((stranger.invoke, 'InvokeFunction'), (stranger.get_function, 'GetFunction'),
+                     (stranger.delete_function, 'DeleteFunction'), (stranger.get_policy, 'GetPolicy')):
+    refused(403, 'AccessDeniedException', 'User: arn:aws:iam::123456789012:root is not authorized to perform: '
+            f'lambda:{action} on resource: {ARN} because no resource-based policy allows the lambda:{action} action',
+            call, FunctionName=ARN)
 refused(404, 'ResourceNotFoundException', 'The resource you requested does not exist.',
         client.get_policy, FunctionName='hello')
 added = client.add_permission(

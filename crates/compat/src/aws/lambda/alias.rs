@@ -12,6 +12,7 @@ use super::shapes::*;
 use super::{Ask, configuration, empty, function, invalid};
 use crate::Body;
 use crate::aws::Aws;
+use crate::aws::shape::Kind;
 
 impl Aws {
     pub(super) async fn create_alias(
@@ -22,14 +23,23 @@ impl Aws {
         let target = ask.whole(&request.function_name)?;
         let name = alias_name(&request.name)?;
         let others = request.routing_config;
+        let main = version(&request.function_version)?;
         let change = AliasChange {
             expected: Expected::Absent,
-            routes: Some(routes(
-                version(&request.function_version)?,
-                weights(others)?,
-            )),
+            routes: Some(routes(main, weights(others)?)?),
             description: request.description,
         };
+        // One that is not there is told with the version that was asked for.
+        if let Err(error @ Error::NotFound { .. }) = self.engine.find(&target) {
+            let qualifier = Qualifier::Version(main);
+            return Err(Refusal::of(
+                &error,
+                &FunctionRef {
+                    qualifier,
+                    ..target
+                },
+            ));
+        }
         self.change_alias(ask, &target, &name, change).await
     }
 
@@ -61,7 +71,7 @@ impl Aws {
         };
         let change = AliasChange {
             expected,
-            routes: Some(routes(main, others)),
+            routes: Some(routes(main, others)?),
             description: request.description,
         };
         self.change_alias(ask, &target, &name, change).await
@@ -157,7 +167,7 @@ fn weights(given: Option<AliasRoutingConfiguration>) -> Result<Vec<(VersionId, f
         .unwrap_or_default();
     if given.len() > 1 {
         return Err(invalid(
-            "Number of items in AdditionalVersionWeights cannot be greater than 1.",
+            "Number of items in AdditionalVersionWeights cannot be greater than 1",
         ));
     }
     given
@@ -167,7 +177,22 @@ fn weights(given: Option<AliasRoutingConfiguration>) -> Result<Vec<(VersionId, f
 }
 
 /// The main version gets what the others leave.
-fn routes(main: VersionId, others: Vec<(VersionId, f64)>) -> Vec<(VersionId, f64)> {
+fn routes(
+    main: VersionId,
+    others: Vec<(VersionId, f64)>,
+) -> Result<Vec<(VersionId, f64)>, Refusal> {
+    if others.iter().any(|(other, _)| *other == main) {
+        return Err(invalid(format!(
+            "Invalid function version {main}. Function version {main} is already included in routing configuration."
+        )));
+    }
+    if main == VersionId::Latest && !others.is_empty() {
+        let message = "$LATEST is not supported for an alias pointing to more than 1 version";
+        return Err(Refusal::new(UNTYPED, message));
+    }
     let rest: f64 = others.iter().map(|(_, weight)| weight).sum();
-    std::iter::once((main, 1.0 - rest)).chain(others).collect()
+    Ok(std::iter::once((main, 1.0 - rest)).chain(others).collect())
 }
+
+/// A value that is not valid, where the service leaves out whose fault that is.
+const UNTYPED: Kind = Kind::new("InvalidParameterValueException", 400, "message", false);

@@ -5,8 +5,11 @@ use http::{HeaderValue, Method, Response, header};
 use model::{Fault, FunctionRef};
 use serde_json::json;
 
+use super::Ask;
+use super::operations::Name;
 use super::shapes::choice::Runtime;
 use crate::aws::shape::Kind;
+use crate::aws::sts;
 use crate::aws::unserved::ERROR_TYPE;
 use crate::{Body, full};
 
@@ -37,6 +40,8 @@ pub(super) struct Refusal {
     reason: Option<&'static str>,
     /// Seconds after which to try again.
     retry_after_s: Option<u64>,
+    /// What the caller may not do this with, as an ARN.
+    resource: Option<String>,
 }
 
 impl Refusal {
@@ -46,6 +51,7 @@ impl Refusal {
             message: message.into(),
             reason: None,
             retry_after_s: None,
+            resource: None,
         }
     }
 
@@ -121,16 +127,11 @@ impl Refusal {
                 let message = format!("Function not found: {arn} ({region} has one of that name)");
                 Self::new(kind::RESOURCE_NOT_FOUND, message)
             }
-            Error::NotFound { .. }
-            | Error::VersionNotFound { .. }
-            | Error::AliasNotFound { .. } => {
-                let arn = model::arn::reference(target);
-                Self::new(
-                    kind::RESOURCE_NOT_FOUND,
-                    format!("Function not found: {arn}"),
-                )
+            missed if is_miss(missed) => Self::not_found(&model::arn::reference(target)),
+            Error::Denied { .. } => Self::denied(model::arn::reference(target)),
+            Error::Invalid(problem) => {
+                Self::new(kind::INVALID_PARAMETER_VALUE, problem.to_string())
             }
-            Error::Denied { doing, .. } => Self::denied(doing, target),
             Error::PayloadTooLarge { given, max } => {
                 Self::too_large(*given as u64, "RequestResponse", *max)
             }
@@ -146,11 +147,37 @@ impl Refusal {
         }
     }
 
-    /// A caller who may not.
-    pub(super) fn denied(doing: &str, target: &FunctionRef) -> Self {
-        let arn = model::arn::reference(target);
-        let message = format!("the caller is not authorized to {doing} on resource: {arn}");
-        Self::new(kind::ACCESS_DENIED, message)
+    /// Nothing has this ARN.
+    pub(super) fn not_found(arn: &str) -> Self {
+        let message = format!("Function not found: {arn}");
+        Self::new(kind::RESOURCE_NOT_FOUND, message)
+    }
+
+    /// A caller who may not do this with what has this ARN.
+    pub(super) fn denied(resource: String) -> Self {
+        Self {
+            resource: Some(resource),
+            ..Self::new(kind::ACCESS_DENIED, "")
+        }
+    }
+
+    /// With who was refused what, as far as that is to be told.
+    #[must_use]
+    pub(super) fn to(self, ask: &Ask<'_>) -> Self {
+        let Some(resource) = &self.resource else {
+            return self;
+        };
+        let who = sts::arn(&ask.caller.identity);
+        let action = match ask.operation.is {
+            Name::Invoke | Name::InvokeWithResponseStream => "InvokeFunction",
+            Name::GetLayerVersionByArn => "GetLayerVersion",
+            _ => ask.operation.name,
+        };
+        let message = format!(
+            "User: {who} is not authorized to perform: lambda:{action} on resource: {resource} \
+             because no resource-based policy allows the lambda:{action} action"
+        );
+        Self { message, ..self }
     }
 
     /// A call for which there is no room now; `reason` is the service's word for it.
@@ -185,6 +212,19 @@ impl Refusal {
         }
         response
     }
+}
+
+/// Whether a function, a version or an alias is not there, nor a function of that name in another
+/// region, which would be worth telling.
+pub(super) fn is_miss(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NotFound {
+            region_that_has_it: None,
+            ..
+        } | Error::VersionNotFound { .. }
+            | Error::AliasNotFound { .. }
+    )
 }
 
 /// The service's word for a limit.

@@ -238,7 +238,12 @@ impl Aws {
         ask: &Ask<'_>,
         request: PutFunctionConcurrencyRequest,
     ) -> Result<Concurrency, Refusal> {
-        let target = ask.whole(&request.function_name)?;
+        let target = ask.target(&request.function_name, None)?;
+        if target.qualifier != Qualifier::Absent {
+            return Err(invalid(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please specify either a function name or an unqualified function ARN.",
+            ));
+        }
         let given = request.reserved_concurrent_executions;
         let reserved = u32::try_from(given).unwrap_or_default();
         let who = ask.principal();
@@ -248,7 +253,12 @@ impl Aws {
                 "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [{}].",
                 limit::UNRESERVED_CONCURRENCY_MIN
             )),
-            other => Refusal::of(&other, &target),
+            // The service names one that is not there so.
+            other => {
+                let qualifier = Qualifier::Version(VersionId::Latest);
+                let latest = FunctionRef { qualifier, ..target.clone() };
+                Refusal::of(&other, &latest)
+            }
         })?;
         Ok(Concurrency {
             reserved_concurrent_executions: Some(integer(reserved)),
@@ -326,20 +336,28 @@ impl Aws {
         }
         let mut layers: Vec<Code> = Vec::new();
         for arn in named {
-            let id = self.layer_version_id(ask, arn)?;
-            let known = layers.iter().filter_map(|layer| layer.layer.as_ref());
-            if known
-                .map(|layer| &layer.layer)
-                .any(|layer| *layer == id.layer)
+            let region = &ask.caller.region;
+            if arn
+                .split(':')
+                .nth(3)
+                .is_some_and(|it| it != region.as_str())
             {
                 return Err(invalid(format!(
-                    "Two different versions of the same layer are not allowed to be referenced in the same function. {arn} and another are."
+                    "Layers are not in the same region as the function. Layers are expected to be in region {region}."
+                )));
+            }
+            let id = self.layer_version_id(ask, arn)?;
+            let mut known = layers.iter().filter_map(|layer| layer.layer.as_ref());
+            if let Some(other) = known.find(|layer| layer.layer == id.layer) {
+                let other = model::arn::layer_version(other);
+                return Err(invalid(format!(
+                    "Two different versions of the same layer are not allowed to be referenced in the same function. {other} and {arn} are versions of the same layer."
                 )));
             }
             let found = self.engine.layer(&ask.principal(), &id);
             let view = found.map_err(|error| match error {
                 Error::NotThere { .. } => invalid(format!("Layer version {arn} does not exist.")),
-                other => super::layer::refusal(&other),
+                other => super::layer::refusal_of_version(&other, &id),
             })?;
             layers.push(Code {
                 layer: Some(id),
@@ -415,8 +433,22 @@ fn changing(error: &Error, target: &FunctionRef) -> Refusal {
             "Unzipped size must be smaller than {} bytes",
             limit::UNPACKED_BYTES_MAX
         )),
+        Error::Invalid(model::ValidationError::Memory { .. }) => {
+            beyond("MemorySize", limit::MEMORY_MB_MAX)
+        }
+        Error::Invalid(model::ValidationError::Timeout { .. }) => {
+            beyond("Timeout", limit::TIMEOUT_MAX.as_secs())
+        }
+        Error::TooMany { what: "tags", .. } => super::settings::too_many_tags(),
         other => Refusal::of(other, target),
     }
+}
+
+/// A value within what the service model has, and beyond what the account may have.
+fn beyond(member: &str, max: impl std::fmt::Display) -> Refusal {
+    invalid(format!(
+        "'{member}' value failed to satisfy constraint: Member must have value less than or equal to {max}"
+    ))
 }
 
 impl Aws {

@@ -102,7 +102,7 @@ impl Aws {
 
     fn try_only(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<Response<Body>, Refusal> {
         if !may(&ask.principal(), Action::Invoke, &target.function, false) {
-            return Err(Refusal::denied("invoke", target));
+            return Err(Refusal::denied(model::arn::reference(target)));
         }
         self.engine
             .find(target)

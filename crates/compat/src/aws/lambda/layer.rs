@@ -17,6 +17,9 @@ use super::{Ask, configuration, empty, invalid, long};
 use crate::Body;
 use crate::aws::Aws;
 
+/// What tells of the policy of a layer's version.
+const POLICY_API: &str = "GetLayerPolicy";
+
 /// Layers, or versions of one, shown at once where the caller does not say.
 const PAGE: usize = 50;
 
@@ -34,6 +37,12 @@ impl Aws {
                 image_uri: None,
             })
             .await?;
+        // Lists that are given and empty are told as such.
+        let no_runtimes = request.compatible_runtimes.as_ref().map(|_| Vec::new());
+        let no_architectures = request
+            .compatible_architectures
+            .as_ref()
+            .map(|_| Vec::new());
         let texts = |choices: Option<Vec<Runtime>>| {
             let choices = choices.unwrap_or_default();
             choices.iter().map(|it| it.as_str().to_owned()).collect()
@@ -63,8 +72,8 @@ impl Aws {
             description: shown.description,
             created_date: shown.created_date,
             version: shown.version,
-            compatible_architectures: shown.compatible_architectures,
-            compatible_runtimes: shown.compatible_runtimes,
+            compatible_architectures: shown.compatible_architectures.or(no_architectures),
+            compatible_runtimes: shown.compatible_runtimes.or(no_runtimes),
             license_info: shown.license_info,
         })
     }
@@ -149,10 +158,10 @@ impl Aws {
         request: AddLayerVersionPermissionRequest,
     ) -> Result<AddLayerVersionPermissionResponse, Refusal> {
         let id = self.numbered(ask, &request.layer_name, request.version_number)?;
-        let view = self.layer(ask, &id)?;
+        let view = self.layer_with_policy(ask, &id)?;
         let arn = model::arn::layer_version(&id);
         let given = request.revision_id.as_deref();
-        let expected = policy::expected(view.policy.as_ref(), &arn, given)?;
+        let expected = policy::expected(view.policy.as_ref(), &arn, given, POLICY_API)?;
         let mut condition = Conditions::default();
         let organization = request.organization_id.as_deref();
         condition.add("StringEquals", "aws:PrincipalOrgID", organization);
@@ -171,7 +180,7 @@ impl Aws {
         let who = ask.principal();
         let added = self.engine.permit_layer(&who, &id, expected, statement);
         added.await.map_err(|error| {
-            let about = policy::refusal(&error, &request.statement_id);
+            let about = policy::refusal(&error, &request.statement_id, POLICY_API);
             about.unwrap_or_else(|| refusal(&error))
         })?;
         let revision = self.layer(ask, &id)?.policy.as_ref().map(|it| it.revision);
@@ -187,14 +196,14 @@ impl Aws {
         request: RemoveLayerVersionPermissionRequest,
     ) -> Result<Response<Body>, Refusal> {
         let id = self.numbered(ask, &request.layer_name, request.version_number)?;
-        let view = self.layer(ask, &id)?;
+        let view = self.layer_with_policy(ask, &id)?;
         let arn = model::arn::layer_version(&id);
         let given = request.revision_id.as_deref();
-        let expected = policy::expected(view.policy.as_ref(), &arn, given)?;
+        let expected = policy::expected(view.policy.as_ref(), &arn, given, POLICY_API)?;
         let (who, statement) = (ask.principal(), &request.statement_id);
         let removed = self.engine.forbid_layer(&who, &id, expected, statement);
         removed.await.map_err(|error| {
-            let about = policy::refusal(&error, statement);
+            let about = policy::refusal(&error, statement, POLICY_API);
             about.unwrap_or_else(|| refusal(&error))
         })?;
         Ok(empty(StatusCode::NO_CONTENT))
@@ -206,8 +215,9 @@ impl Aws {
         request: GetLayerVersionPolicyRequest,
     ) -> Result<GetLayerVersionPolicyResponse, Refusal> {
         let id = self.numbered(ask, &request.layer_name, request.version_number)?;
-        let view = self.layer(ask, &id)?;
-        let policy = view.policy.as_ref().ok_or_else(policy::no_policy)?;
+        let view = self.layer_with_policy(ask, &id)?;
+        let policy = view.policy.as_ref();
+        let policy = policy.ok_or_else(policy::none_associated)?;
         let arn = model::arn::layer_version(&id);
         Ok(GetLayerVersionPolicyResponse {
             policy: Some(policy::whole(policy)?),
@@ -217,7 +227,25 @@ impl Aws {
 
     fn layer(&self, ask: &Ask<'_>, id: &LayerVersionId) -> Result<Arc<LayerView>, Refusal> {
         let found = self.engine.layer(&ask.principal(), id);
-        found.map_err(|error| refusal(&error))
+        found.map_err(|error| refusal_of_version(&error, id))
+    }
+
+    /// The version of a layer that a request on its policy is about, for which the service has words
+    /// of its own.
+    fn layer_with_policy(
+        &self,
+        ask: &Ask<'_>,
+        id: &LayerVersionId,
+    ) -> Result<Arc<LayerView>, Refusal> {
+        let found = self.engine.layer(&ask.principal(), id);
+        found.map_err(|error| match error {
+            Error::NotThere { .. } => {
+                let arn = model::arn::layer_version(id);
+                let message = format!("Layer version {arn} does not exist.");
+                Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+            }
+            other => refusal_of_version(&other, id),
+        })
     }
 
     /// The layer that a request names by its name or its ARN.
@@ -237,7 +265,7 @@ impl Aws {
         let layer = self.layer_id(ask, text)?;
         match u64::try_from(number) {
             Ok(number) if number > 0 => Ok(LayerVersionId { layer, number }),
-            _ => Err(invalid("Layer Version Cannot be less than 1.")),
+            _ => Err(invalid("Layer Version Cannot be less than 1")),
         }
     }
 
@@ -313,19 +341,22 @@ fn fitting(
     }
 }
 
+/// What an error about one version of a layer means.
+pub(super) fn refusal_of_version(error: &Error, id: &LayerVersionId) -> Refusal {
+    match error {
+        Error::NotAllowed { .. } => Refusal::denied(model::arn::layer_version(id)),
+        other => refusal(other),
+    }
+}
+
 /// What an error about a layer means.
-pub(super) fn refusal(error: &Error) -> Refusal {
+fn refusal(error: &Error) -> Refusal {
     match error {
         Error::NotThere { .. } => Refusal::new(
             kind::RESOURCE_NOT_FOUND,
             "The resource you requested does not exist.",
         ),
-        Error::NotAllowed { name, .. } => Refusal::new(
-            kind::ACCESS_DENIED,
-            format!(
-                "User is not authorized to perform: lambda:GetLayerVersion on resource: {name} because no resource-based policy allows the lambda:GetLayerVersion action"
-            ),
-        ),
+        Error::NotAllowed { name, .. } => Refusal::denied(name.clone()),
         Error::Invalid(model::ValidationError::CodeSize { .. }) => invalid(format!(
             "Unzipped size must be smaller than {} bytes",
             model::limit::UNPACKED_BYTES_MAX

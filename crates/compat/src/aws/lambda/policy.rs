@@ -3,14 +3,14 @@
 use engine::Error;
 use engine::verb::{Expected, Policy, Statement};
 use http::{Response, StatusCode};
-use model::FunctionRef;
+use model::{AccountId, FunctionRef, Qualifier, VersionId};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::{Refusal, kind};
 use super::shapes::choice::FunctionUrlAuthType;
 use super::shapes::*;
-use super::{Ask, configuration, empty, function};
+use super::{Ask, configuration, empty, invalid};
 use crate::Body;
 use crate::aws::Aws;
 
@@ -117,11 +117,22 @@ pub(super) fn text(value: &impl Serialize) -> Result<String, Refusal> {
     serde_json::to_string(value).map_err(|error| Refusal::ours(&error))
 }
 
-/// What a change expects of a policy.
+/// What tells of the policy of a function.
+const POLICY_API: &str = "GetPolicy";
+
+fn stale(api: &str) -> Refusal {
+    let message = format!(
+        "The Revision Id provided does not match the latest Revision Id. Call the {api} API to retrieve the latest Revision Id"
+    );
+    Refusal::new(kind::PRECONDITION_FAILED, message)
+}
+
+/// What a change expects of a policy, which one is told of by `api`.
 pub(super) fn expected(
     policy: Option<&Policy>,
     name: &str,
     revision_id: Option<&str>,
+    api: &str,
 ) -> Result<Expected, Refusal> {
     let revision = policy.map(|policy| policy.revision);
     match (revision_id, revision) {
@@ -129,12 +140,12 @@ pub(super) fn expected(
         (Some(given), Some(now)) if given == configuration::counted_revision(name, now) => {
             Ok(Expected::Revision(now))
         }
-        _ => Err(function::stale()),
+        _ => Err(stale(api)),
     }
 }
 
 /// What an error of a change of a policy means; none where it is about something else.
-pub(super) fn refusal(error: &Error, statement: &str) -> Option<Refusal> {
+pub(super) fn refusal(error: &Error, statement: &str, api: &str) -> Option<Refusal> {
     Some(match error {
         Error::AlreadyThere { .. } => Refusal::new(
             kind::RESOURCE_CONFLICT,
@@ -146,7 +157,7 @@ pub(super) fn refusal(error: &Error, statement: &str) -> Option<Refusal> {
             kind::RESOURCE_NOT_FOUND,
             format!("Statement {statement} is not found in resource policy."),
         ),
-        Error::Stale { .. } => function::stale(),
+        Error::Stale { .. } => stale(api),
         Error::TooMany { given, max, .. } => Refusal::new(
             kind::POLICY_LENGTH_EXCEEDED,
             format!("The final policy size ({given}) is bigger than the limit ({max})."),
@@ -155,9 +166,48 @@ pub(super) fn refusal(error: &Error, statement: &str) -> Option<Refusal> {
     })
 }
 
-pub(super) fn no_policy() -> Refusal {
+/// Of the kinds of nothing that the service tells apart, that of something without a policy.
+pub(super) fn none_associated() -> Refusal {
+    let message = "No policy is associated with the given resource.";
+    Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+}
+
+fn no_policy() -> Refusal {
     let message = "The resource you requested does not exist.";
     Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+}
+
+/// Whether somebody can be meant: everybody, an account, a user or role, or a service.
+fn is_principal(text: &str) -> bool {
+    let service = |suffix| {
+        let name = text.strip_suffix(suffix).unwrap_or_default();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        !name.is_empty() && name.bytes().all(fits)
+    };
+    text == "*"
+        || text.parse::<AccountId>().is_ok()
+        || is_arn_of_somebody(text)
+        || SERVICES.into_iter().any(service)
+}
+
+/// What the names of services end in, as policies have them.
+const SERVICES: [&str; 4] = [
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".amazon.com",
+    ".aws.internal",
+];
+
+/// Whether this is the ARN of an account, a user, a role or a session.
+fn is_arn_of_somebody(text: &str) -> bool {
+    let mut parts = text.splitn(6, ':');
+    let begins =
+        parts.next() == Some("arn") && parts.next().is_some_and(|it| it.starts_with("aws"));
+    let of = matches!(parts.next(), Some("iam" | "sts")) && parts.next() == Some("");
+    let account = parts
+        .next()
+        .is_some_and(|it| it.parse::<AccountId>().is_ok());
+    begins && of && account && parts.next().is_some_and(|name| !name.is_empty())
 }
 
 impl Aws {
@@ -167,10 +217,21 @@ impl Aws {
         request: AddPermissionRequest,
     ) -> Result<AddPermissionResponse, Refusal> {
         let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
-        self.found(ask, &target)?;
+        if target.qualifier == Qualifier::Version(VersionId::Latest) {
+            return Err(invalid(
+                "We currently do not support adding policies for $LATEST.",
+            ));
+        }
+        if !is_principal(&request.principal) {
+            return Err(invalid(
+                "The provided principal was invalid. Please check the principal and try again.",
+            ));
+        }
+        self.found_or_alias(ask, &target)?;
         let before = self.policy(&target)?;
         let arn = model::arn::reference(&target);
-        let expected = expected(before.as_ref(), &arn, request.revision_id.as_deref())?;
+        let given = request.revision_id.as_deref();
+        let expected = expected(before.as_ref(), &arn, given, POLICY_API)?;
         let mut condition = Conditions::default();
         let auth = request.function_url_auth_type.as_ref();
         condition.add(
@@ -206,7 +267,8 @@ impl Aws {
         let who = ask.principal();
         let added = self.engine.permit(&who, &target, expected, statement).await;
         added.map_err(|error| {
-            refusal(&error, &request.statement_id).unwrap_or_else(|| Refusal::of(&error, &target))
+            refusal(&error, &request.statement_id, POLICY_API)
+                .unwrap_or_else(|| Refusal::of(&error, &target))
         })?;
         Ok(AddPermissionResponse {
             statement: Some(written),
@@ -219,19 +281,21 @@ impl Aws {
         request: RemovePermissionRequest,
     ) -> Result<Response<Body>, Refusal> {
         let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
-        self.found(ask, &target)?;
-        let Some(before) = self.policy(&target)? else {
-            return Err(Refusal::new(
-                kind::RESOURCE_NOT_FOUND,
-                "No policy is associated with the given resource.",
-            ));
-        };
+        self.found_or(ask, &target.function.unqualified(), || {
+            let arn = model::arn::reference(&target);
+            let message = format!("No policy found for: {arn}");
+            Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+        })?;
+        self.found_or_alias(ask, &target)?;
+        let before = self.policy(&target)?.ok_or_else(none_associated)?;
         let arn = model::arn::reference(&target);
-        let expected = expected(Some(&before), &arn, request.revision_id.as_deref())?;
+        let given = request.revision_id.as_deref();
+        let expected = expected(Some(&before), &arn, given, POLICY_API)?;
         let (who, id) = (ask.principal(), &request.statement_id);
         let removed = self.engine.forbid(&who, &target, expected, id).await;
-        removed
-            .map_err(|error| refusal(&error, id).unwrap_or_else(|| Refusal::of(&error, &target)))?;
+        removed.map_err(|error| {
+            refusal(&error, id, POLICY_API).unwrap_or_else(|| Refusal::of(&error, &target))
+        })?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
@@ -241,13 +305,29 @@ impl Aws {
         request: GetPolicyRequest,
     ) -> Result<GetPolicyResponse, Refusal> {
         let target = ask.target(&request.function_name, request.qualifier.as_deref())?;
-        self.found(ask, &target)?;
-        let policy = self.policy(&target)?.ok_or_else(no_policy)?;
+        // A version or an alias that is not there has no policy, and nothing more is told.
+        self.found(ask, &target.function.unqualified())?;
+        let found = self.engine.policy(&target);
+        let policy = found.ok().flatten().ok_or_else(no_policy)?;
         let arn = model::arn::reference(&target);
         Ok(GetPolicyResponse {
             policy: Some(whole(&policy)?),
             revision_id: Some(configuration::counted_revision(&arn, policy.revision)),
         })
+    }
+
+    /// Looks for what a policy is to be of: the service tells of aliases in words of their own.
+    fn found_or_alias(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<(), Refusal> {
+        let arn = model::arn::reference(target);
+        let missing = || match target.qualifier {
+            Qualifier::Alias(_) => {
+                let message = format!("Cannot find alias arn: {arn}");
+                Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+            }
+            _ => Refusal::not_found(&arn),
+        };
+        self.found(ask, &target.function.unqualified())?;
+        self.found_or(ask, target, missing).map(drop)
     }
 
     fn policy(&self, target: &FunctionRef) -> Result<Option<Policy>, Refusal> {

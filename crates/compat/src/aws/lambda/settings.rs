@@ -7,7 +7,7 @@ use engine::verb::Retries;
 use http::{Response, StatusCode};
 use model::{FunctionRef, Qualifier, VersionId};
 
-use super::error::{Refusal, kind};
+use super::error::{Refusal, is_miss, kind};
 use super::list::Page;
 use super::shapes::choice::{RecursiveLoop, UpdateRuntimeOn};
 use super::shapes::*;
@@ -28,6 +28,11 @@ impl Aws {
         ask: &Ask<'_>,
         request: TagResourceRequest,
     ) -> Result<Response<Body>, Refusal> {
+        if request.tags.is_empty() {
+            return Err(invalid(
+                "An error occurred and the request cannot be processed.",
+            ));
+        }
         self.retag(ask, &request.resource, request.tags, Vec::new())
             .await
     }
@@ -57,9 +62,7 @@ impl Aws {
         let who = ask.principal();
         let tagged = self.engine.tag(&who, &target.function, add, remove).await;
         tagged.map_err(|error| match error {
-            Error::TooMany { given, max, .. } => invalid(format!(
-                "Could not tag {resource}: {given} tags are more than the {max} that a function may have."
-            )),
+            Error::TooMany { .. } => too_many_tags(),
             other => Refusal::of(&other, &target),
         })?;
         Ok(empty(StatusCode::NO_CONTENT))
@@ -82,13 +85,20 @@ impl Aws {
         ask: &Ask<'_>,
         request: PutFunctionEventInvokeConfigRequest,
     ) -> Result<FunctionEventInvokeConfig, Refusal> {
-        no_destinations(request.destination_config.as_ref())?;
         let target = event_target(ask, &request.function_name, request.qualifier.as_deref())?;
         let given = Retries {
             retries_max: small(request.maximum_retry_attempts),
             age_max_s: whole(request.maximum_event_age_in_seconds),
             changed_ms: 0,
         };
+        self.found_or(ask, &target, no_function)?;
+        let nothing = given.retries_max.is_none() && given.age_max_s.is_none();
+        if nothing && request.destination_config.is_none() {
+            return Err(invalid(
+                "You must specify at least one of error handling or destination setting.",
+            ));
+        }
+        no_destinations(request.destination_config.as_ref())?;
         self.set_retries(ask, &target, move |_| Ok(Some(given)))
             .await
     }
@@ -146,7 +156,7 @@ impl Aws {
         request: GetFunctionEventInvokeConfigRequest,
     ) -> Result<FunctionEventInvokeConfig, Refusal> {
         let target = event_target(ask, &request.function_name, request.qualifier.as_deref())?;
-        self.found(ask, &target)?;
+        self.found_or(ask, &target, || retries_refusal(&none_decided(), &target))?;
         let decided = self.engine.retries(&target);
         let decided = decided.map_err(|error| Refusal::of(&error, &target))?;
         let decided = decided.ok_or_else(|| retries_refusal(&none_decided(), &target))?;
@@ -160,7 +170,7 @@ impl Aws {
     ) -> Result<ListFunctionEventInvokeConfigsResponse, Refusal> {
         let page = Page::of(request.max_items, request.marker.as_deref(), PAGE)?;
         let target = ask.whole(&request.function_name)?;
-        self.found(ask, &target)?;
+        self.found_or(ask, &target, no_function)?;
         let all = self.engine.all_retries(&target.function);
         let all = all.map_err(|error| Refusal::of(&error, &target))?;
         let configs = all.into_iter().map(|(qualifier, decided)| {
@@ -347,9 +357,18 @@ fn none_decided() -> Error {
     }
 }
 
+/// What is told of a function, version or alias that is to have a config and is not there.
+fn no_function() -> Refusal {
+    Refusal::new(kind::RESOURCE_NOT_FOUND, "The function doesn't exist.")
+}
+
+pub(super) fn too_many_tags() -> Refusal {
+    invalid("Number of tags exceeds resource tag limit.")
+}
+
 fn retries_refusal(error: &Error, target: &FunctionRef) -> Refusal {
     match error {
-        Error::NotThere { .. } => {
+        missed if matches!(missed, Error::NotThere { .. }) || is_miss(missed) => {
             let arn = arn_with_version(target);
             let message = format!("The function {arn} doesn't have an EventInvokeConfig");
             Refusal::new(kind::RESOURCE_NOT_FOUND, message)

@@ -7,7 +7,7 @@ use model::principal::{Action, may};
 use model::{FunctionRef, InvalidName, Principal, Qualifier};
 
 use super::super::Aws;
-use super::error::{Refusal, kind};
+use super::error::{self, Refusal, kind};
 use super::{Ask, invalid};
 
 /// As the service model has it, for the error that quotes it.
@@ -77,11 +77,27 @@ impl Aws {
         ask: &Ask<'_>,
         target: &FunctionRef,
     ) -> Result<Arc<FunctionView>, Refusal> {
+        self.found_or(ask, target, || {
+            Refusal::not_found(&model::arn::reference(target))
+        })
+    }
+
+    /// The same, where the service has other words for what is not there.
+    pub(super) fn found_or(
+        &self,
+        ask: &Ask<'_>,
+        target: &FunctionRef,
+        missing: impl FnOnce() -> Refusal,
+    ) -> Result<Arc<FunctionView>, Refusal> {
         if !may(&ask.principal(), Action::Read, &target.function, false) {
-            return Err(Refusal::denied("read", target));
+            return Err(Refusal::denied(model::arn::reference(target)));
         }
-        self.engine
-            .find(target)
-            .map_err(|error| Refusal::of(&error, target))
+        self.engine.find(target).map_err(|error| {
+            if error::is_miss(&error) {
+                missing()
+            } else {
+                Refusal::of(&error, target)
+            }
+        })
     }
 }

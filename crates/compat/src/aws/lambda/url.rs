@@ -5,7 +5,7 @@ use engine::verb::{Expected, UrlSettings};
 use http::{Response, StatusCode};
 use model::{FunctionRef, Qualifier, UrlAuth, UrlConfig};
 
-use super::error::{Refusal, kind};
+use super::error::{Refusal, is_miss, kind};
 use super::list::Page;
 use super::shapes::choice::{FunctionUrlAuthType, InvokeMode};
 use super::shapes::*;
@@ -48,6 +48,7 @@ impl Aws {
         request: UpdateFunctionUrlConfigRequest,
     ) -> Result<UpdateFunctionUrlConfigResponse, Refusal> {
         let target = url_target(ask, &request.function_name, request.qualifier.as_deref())?;
+        self.found_or(ask, &target, no_function)?;
         let before = self.url(ask, &target)?;
         let settings = UrlSettings {
             cors: request.cors.map(cors).or(before.cors),
@@ -102,7 +103,7 @@ impl Aws {
     ) -> Result<ListFunctionUrlConfigsResponse, Refusal> {
         let page = Page::of(request.max_items, request.marker.as_deref(), PAGE)?;
         let target = ask.whole(&request.function_name)?;
-        self.found(ask, &target)?;
+        self.found_or(ask, &target, no_function)?;
         let urls = self.engine.urls(&target.function);
         let urls = urls.map_err(|error| Refusal::of(&error, &target))?;
         let shown = urls.iter().map(|(target, url)| self.show_url(target, url));
@@ -120,7 +121,7 @@ impl Aws {
         expected: Expected,
         settings: UrlSettings,
     ) -> Result<UrlConfig, Refusal> {
-        self.found(ask, target)?;
+        self.found_or(ask, target, no_function)?;
         let who = ask.principal();
         let set = self.engine.set_url(&who, target, expected, Some(settings));
         let url = set.await.map_err(|error| refusal(&error, target))?;
@@ -140,7 +141,7 @@ impl Aws {
     }
 
     fn url(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<UrlConfig, Refusal> {
-        self.found(ask, target)?;
+        self.found_or(ask, target, missing)?;
         self.current(target).ok_or_else(missing)
     }
 
@@ -218,6 +219,10 @@ fn shown_cors(cors: &model::Cors) -> Cors {
     }
 }
 
+fn no_function() -> Refusal {
+    Refusal::new(kind::RESOURCE_NOT_FOUND, "Function does not exist")
+}
+
 fn missing() -> Refusal {
     let message = "The resource you requested does not exist.";
     Refusal::new(kind::RESOURCE_NOT_FOUND, message)
@@ -232,7 +237,7 @@ fn refusal(error: &Error, target: &FunctionRef) -> Refusal {
             );
             Refusal::new(kind::RESOURCE_CONFLICT, message)
         }
-        Error::NotThere { .. } => missing(),
+        missed if matches!(missed, Error::NotThere { .. }) || is_miss(missed) => missing(),
         other => Refusal::of(other, target),
     }
 }
