@@ -150,6 +150,7 @@ impl Aws {
     async fn operate(&self, ask: &Ask<'_>, body: Body) -> Result<Response<Body>, Refusal> {
         match ask.operation.is {
             Name::Invoke => self.invoke(ask, body).await,
+            Name::InvokeAsync => self.invoke_async(ask, body).await,
             Name::InvokeWithResponseStream => self.invoke_with_response_stream(ask, body).await,
             Name::GetFunction => ask.answer(&self.get_function(ask, ask.read()?)?),
             Name::GetFunctionConfiguration => {

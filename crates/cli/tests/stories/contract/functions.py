@@ -41,7 +41,11 @@ assert 'v' in run()[0]
 after = client.get_function_configuration(FunctionName='hello')
 assert (after['MemorySize'], after['Description'], after['Timeout']) == (128, 'greets', 5)
 client.update_function_configuration(FunctionName='hello', Environment={'Variables': {}})
-assert 'Environment' not in client.get_function_configuration(FunctionName='hello')
+assert client.get_function_configuration(FunctionName='hello')['Environment'] == {'Variables': {}}
+client.update_function_configuration(FunctionName='hello', Environment={'Variables': {'WHO': 'sun'}})
+assert run()[0]['env'] == 'sun'
+client.update_function_configuration(FunctionName='hello', Environment={})
+assert run()[0]['env'] is None
 
 # Revisions.
 now = client.get_function_configuration(FunctionName='hello')['RevisionId']
@@ -89,6 +93,13 @@ client.delete_function_concurrency(FunctionName='hello')
 run()
 refused(400, 'InvalidParameterValueException', "Specified ReservedConcurrentExecutions for function",
         client.put_function_concurrency, FunctionName='hello', ReservedConcurrentExecutions=1000)
+
+# The older way to hand an event over.
+assert client.invoke_async(FunctionName='hello', InvokeArgs=b'{"n": 1}')['Status'] == 202
+refused(404, 'ResourceNotFoundException', 'Function not found: arn:aws:lambda:us-east-1:000000000000:function:none',
+        client.invoke_async, FunctionName='none', InvokeArgs=b'{}')
+refused(400, 'InvalidRequestContentException', 'Could not parse request body into json',
+        client.invoke_async, FunctionName='hello', InvokeArgs=b'{')
 
 # Tags.
 arn = configuration['FunctionArn']

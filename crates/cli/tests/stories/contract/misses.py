@@ -74,6 +74,17 @@ miss(GONE, client.update_function_url_config, **url)
 miss(GONE, client.get_function_url_config, FunctionName='hello')
 miss('Function does not exist', client.list_function_url_configs, FunctionName='none')
 
+# Provisioned concurrency.
+provisioned = dict(FunctionName='hello', Qualifier='1')
+bad('The function resource provided must be an alias or a published version.',
+    client.get_provisioned_concurrency_config, **{**provisioned, 'Qualifier': '$LATEST'})
+miss(f'Cannot find alias arn: {ARN}:hello:none', client.get_provisioned_concurrency_config,
+     **{**provisioned, 'Qualifier': 'none'})
+miss(f'Function not found: {ARN}:hello:9', client.get_provisioned_concurrency_config,
+     **{**provisioned, 'Qualifier': '9'})
+refused(404, 'ProvisionedConcurrencyConfigNotFoundException', 'No Provisioned Concurrency Config found for this function',
+        client.get_provisioned_concurrency_config, **provisioned)
+
 # How events are tried.
 for name, qualifier in (('none', {}), ('hello', {'Qualifier': 'none'})):
     miss("The function doesn't exist.", client.put_function_event_invoke_config,

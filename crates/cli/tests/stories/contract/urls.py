@@ -12,6 +12,7 @@ made = client.create_function_url_config(FunctionName='hello', AuthType='NONE',
 assert made['ResponseMetadata']['HTTPStatusCode'] == 201
 assert made['FunctionArn'] == ARN and made['AuthType'] == 'NONE', made
 assert made['Cors'] == {'AllowOrigins': ['https://example.com'], 'MaxAge': 60}, made
+assert 'InvokeMode' not in made and client.get_function_url_config(FunctionName='hello')['InvokeMode'] == 'BUFFERED'
 answer = urllib.request.urlopen(made['FunctionUrl'])
 assert (answer.status, answer.read()) == (201, b'$LATEST')
 refused(409, 'ResourceConflictException', 'Failed to create function url config',

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use model::{AliasName, FunctionRef, Qualifier, VersionId};
 use sha2::{Digest as _, Sha256};
 
+use super::function::settings::ENVIRONMENT;
 use super::shapes::choice::*;
 use super::shapes::*;
 use super::{integer, long};
@@ -69,7 +70,8 @@ const CREATING: &str = "The function is being created.";
 pub(super) fn listed(function: &FunctionView, target: &FunctionRef) -> FunctionConfiguration {
     let config = &function.config;
     let kept = &config.declared.kept;
-    let environment = (!config.environment.is_empty()).then(|| EnvironmentResponse {
+    let given = !config.environment.is_empty() || kept.contains_key(ENVIRONMENT);
+    let environment = given.then(|| EnvironmentResponse {
         variables: Some(config.environment.clone()),
         error: None,
     });

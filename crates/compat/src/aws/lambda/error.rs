@@ -169,7 +169,7 @@ impl Refusal {
         };
         let who = sts::arn(&ask.caller.identity);
         let action = match ask.operation.is {
-            Name::Invoke | Name::InvokeWithResponseStream => "InvokeFunction",
+            Name::Invoke | Name::InvokeAsync | Name::InvokeWithResponseStream => "InvokeFunction",
             Name::GetLayerVersionByArn => "GetLayerVersion",
             _ => ask.operation.name,
         };

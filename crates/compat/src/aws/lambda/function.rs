@@ -1,6 +1,6 @@
 //! Operations that make functions and change them.
 
-mod settings;
+pub(super) mod settings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

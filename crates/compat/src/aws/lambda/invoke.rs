@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 
 use super::error::{Refusal, kind};
 use super::shapes::choice::{InvocationType, LogType};
-use super::shapes::{InvocationRequest, InvocationResponse};
+use super::shapes::{InvocationRequest, InvocationResponse, InvokeAsyncRequest};
 use super::{Ask, empty};
 use crate::aws::Aws;
 use crate::body::{Uncollected, collect};
@@ -98,6 +98,29 @@ impl Aws {
             headers.insert(TRACE_ID, trace);
         }
         Ok(response)
+    }
+
+    /// The older way to have an event accepted, which has no more to choose than the function.
+    pub(super) async fn invoke_async(
+        &self,
+        ask: &Ask<'_>,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal> {
+        let request: InvokeAsyncRequest = ask.read()?;
+        let target = ask.target(&request.function_name, None)?;
+        let call = Invoke {
+            principal: ask.principal(),
+            public_url: false,
+            target: target.clone(),
+            id: Some(ask.caller.request_id.clone()),
+            payload: payload(body, When::Later).await?,
+            trace: Some(self.trace(ask)),
+            client_context: None,
+            tail: false,
+        };
+        let accepted = self.engine.submit(call).await;
+        accepted.map_err(|error| Refusal::of(&error, &target))?;
+        Ok(empty(StatusCode::ACCEPTED))
     }
 
     fn try_only(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<Response<Body>, Refusal> {

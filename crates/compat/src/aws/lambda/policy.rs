@@ -316,20 +316,6 @@ impl Aws {
         })
     }
 
-    /// Looks for what a policy is to be of: the service tells of aliases in words of their own.
-    fn found_or_alias(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<(), Refusal> {
-        let arn = model::arn::reference(target);
-        let missing = || match target.qualifier {
-            Qualifier::Alias(_) => {
-                let message = format!("Cannot find alias arn: {arn}");
-                Refusal::new(kind::RESOURCE_NOT_FOUND, message)
-            }
-            _ => Refusal::not_found(&arn),
-        };
-        self.found(ask, &target.function.unqualified())?;
-        self.found_or(ask, target, missing).map(drop)
-    }
-
     fn policy(&self, target: &FunctionRef) -> Result<Option<Policy>, Refusal> {
         let policy = self.engine.policy(target);
         policy.map_err(|error| Refusal::of(&error, target))

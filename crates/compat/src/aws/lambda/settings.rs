@@ -277,7 +277,12 @@ impl Aws {
         request: GetProvisionedConcurrencyConfigRequest,
     ) -> Result<ListProvisionedConcurrencyConfigsResponse, Refusal> {
         let target = ask.target(&request.function_name, Some(&request.qualifier))?;
-        self.found(ask, &target)?;
+        if target.qualifier == Qualifier::Version(VersionId::Latest) {
+            return Err(invalid(
+                "The function resource provided must be an alias or a published version.",
+            ));
+        }
+        self.found_or_alias(ask, &target)?;
         Err(Refusal::new(
             kind::PROVISIONED_CONCURRENCY_CONFIG_NOT_FOUND,
             "No Provisioned Concurrency Config found for this function",

@@ -100,4 +100,22 @@ impl Aws {
             }
         })
     }
+
+    /// The same, where the service tells of an alias that is not there in words of its own.
+    pub(super) fn found_or_alias(
+        &self,
+        ask: &Ask<'_>,
+        target: &FunctionRef,
+    ) -> Result<(), Refusal> {
+        let arn = model::arn::reference(target);
+        let missing = || match target.qualifier {
+            Qualifier::Alias(_) => {
+                let message = format!("Cannot find alias arn: {arn}");
+                Refusal::new(kind::RESOURCE_NOT_FOUND, message)
+            }
+            _ => Refusal::not_found(&arn),
+        };
+        self.found(ask, &target.function.unqualified())?;
+        self.found_or(ask, target, missing).map(drop)
+    }
 }

@@ -38,7 +38,8 @@ impl Aws {
             auth_type: shown.auth_type,
             cors: shown.cors,
             creation_time: shown.creation_time,
-            invoke_mode: shown.invoke_mode,
+            // Only who chose it is told it here.
+            invoke_mode: request.invoke_mode.and(shown.invoke_mode),
         })
     }
 
@@ -69,7 +70,7 @@ impl Aws {
             cors: shown.cors,
             creation_time: shown.creation_time,
             last_modified_time: shown.last_modified_time,
-            invoke_mode: shown.invoke_mode,
+            invoke_mode: request.invoke_mode.and(shown.invoke_mode),
         })
     }
 

@@ -9,6 +9,9 @@ use crate::aws::lambda::shapes::choice;
 use crate::aws::lambda::shapes::*;
 use crate::aws::shape::{self, Given};
 
+/// Under which it is kept that an environment was given which has no variables.
+pub(in crate::aws::lambda) const ENVIRONMENT: &str = "Environment";
+
 /// What a request says of a function's settings; what it does not say stays.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -41,6 +44,7 @@ impl Settings {
             architecture: architecture(request.architectures.as_ref()),
             ..Self::default()
         };
+        settings.keep_environment();
         settings.log(request.logging_config.as_ref());
         settings.keep("VpcConfig", request.vpc_config.as_ref().map(vpc));
         settings.keep("DeadLetterConfig", request.dead_letter_config.as_ref());
@@ -68,6 +72,7 @@ impl Settings {
             role: request.role.clone(),
             ..Self::default()
         };
+        settings.keep_environment();
         settings.log(request.logging_config.as_ref());
         settings.keep("VpcConfig", request.vpc_config.as_ref().map(vpc));
         settings.keep("DeadLetterConfig", request.dead_letter_config.as_ref());
@@ -96,6 +101,14 @@ impl Settings {
             .as_ref()
             .and_then(|level| log_level(level.as_str()));
         self.log_group.clone_from(&logging.log_group);
+    }
+
+    /// That there is an environment without variables, which is told as it was given.
+    fn keep_environment(&mut self) {
+        if let Some(variables) = &self.environment {
+            let text = if variables.is_empty() { "{}" } else { "" };
+            self.kept.insert(ENVIRONMENT.to_owned(), text.to_owned());
+        }
     }
 
     /// A member that is told again as it was given. An empty one goes.
