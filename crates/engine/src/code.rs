@@ -14,6 +14,8 @@ use crate::{Error, Shared};
 /// Archives of folders that are there at once (ours): each is a file of up to a quarter of a gigabyte
 /// until it was read.
 pub(crate) const PACKED_MAX: usize = 8;
+/// Of them, those that are made at the same time (ours): each takes a processor that functions need.
+pub(crate) const PACKING_MAX: usize = 2;
 /// How long one waits for another of them to go (ours: shorter than clients wait).
 const PACKED_WAIT: Duration = Duration::from_secs(20);
 
@@ -69,8 +71,13 @@ impl Shared {
                     return Err(Error::NoRoom { doing: "pack archives" });
                 }
             };
+            // Never closed; those before it take some seconds each, and are few.
+            let turn = Arc::clone(&self.packing).acquire_owned().await.ok();
             let tree = code.digest.to_string();
-            let pack = move || sized(trees.pack(&tree)?, place);
+            let pack = move || {
+                let _turn = turn;
+                sized(trees.pack(&tree)?, place)
+            };
             return Ok(self.block("pack code", pack).await?);
         };
         let tree = archive.tree.to_string();

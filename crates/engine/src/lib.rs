@@ -108,6 +108,8 @@ struct Shared {
     trials: tokio::sync::Semaphore,
     /// Places for archives that are made for whoever asks.
     packs: Arc<tokio::sync::Semaphore>,
+    /// Turns at making them.
+    packing: Arc<tokio::sync::Semaphore>,
     meter: Arc<meter::Meter>,
     meter_log: LogWriter,
     events: event::Events,
@@ -147,6 +149,7 @@ impl Engine {
             counters: stats::Counters::default(),
             trials: tokio::sync::Semaphore::new(trial::TRIALS_MAX),
             packs: Arc::new(tokio::sync::Semaphore::new(code::PACKED_MAX)),
+            packing: Arc::new(tokio::sync::Semaphore::new(code::PACKING_MAX)),
             meter: Arc::default(),
             meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
             forget: Notify::new(),
