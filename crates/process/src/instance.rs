@@ -13,16 +13,17 @@ use futures_util::future::BoxFuture;
 use model::limit::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX};
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings, metering};
 use store::Clock;
-use tokio::sync::{Mutex, OnceCell, oneshot, watch};
+use tokio::sync::{Mutex, OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::contract::lambda::extensions::{Extensions, Reason};
 use crate::contract::lambda::report::{self, Status};
 use crate::contract::lambda::runtime_api::RuntimeApi;
-use crate::contract::lambda::wire::{Lost, Reply, Wire};
+use crate::contract::lambda::wire::{Listener, Lost, Record, Reply, Wire};
 use crate::contract::lambda::words::{self, Exit};
 use crate::jail::Peers;
 use crate::keeping::Note;
+use crate::sdk::{Brings, Heard};
 use crate::spawner::Control;
 use closing::Closing;
 use keep::Kept;
@@ -109,6 +110,22 @@ struct Shared {
     gone: watch::Sender<bool>,
     memory: Memory,
     kept: Kept,
+    /// Through which it asks for what Lambda's runtime brings.
+    brings: Option<Brings>,
+}
+
+impl Listener for Shared {
+    fn record(&self, (at_ms, text): Record) {
+        self.output.record(at_ms, text);
+    }
+
+    fn tell(&self, text: String) {
+        self.output.platform(text);
+    }
+
+    fn bring(&self, name: &str) -> Option<mpsc::Receiver<Heard>> {
+        Some(self.brings.as_ref()?.ask(name))
+    }
 }
 
 impl Shared {
@@ -299,10 +316,7 @@ impl Shared {
     async fn exchange(&self, call: &Call) -> Result<Reply, Lost> {
         let arn = model::arn::reference(&call.target);
         match &self.link {
-            Link::Launcher(wire) => {
-                let record = |(at_ms, text)| self.output.record(at_ms, text);
-                wire.lock().await.exchange(call, &arn, &record).await
-            }
+            Link::Launcher(wire) => wire.lock().await.exchange(call, &arn, self).await,
             Link::Api(api) => api.exchange(call, &arn).await,
         }
     }
@@ -570,6 +584,8 @@ pub(crate) struct Parts {
     pub(crate) variables: Vec<(String, String)>,
     /// What it was started from.
     pub(crate) order: StartOrder,
+    /// Through which a launcher asks for what Lambda's runtime brings.
+    pub(crate) brings: Option<Brings>,
     /// Whether timeouts are suspended.
     pub(crate) patient: bool,
     /// What another process of the platform is to know of it, where one could go on with it.

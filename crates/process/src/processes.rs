@@ -26,7 +26,7 @@ use crate::contract::lambda::{bootstrap, environment};
 use crate::egress::Reach;
 use crate::host::{Host, Isolation};
 use crate::inspect::Forward;
-use crate::instance::start::{self, FailedLambda, Failure, RuntimeName};
+use crate::instance::start::{self, Begun, FailedLambda, Failure, RuntimeName};
 use crate::instance::watched::Broken;
 use crate::instance::{Parts, Tasks};
 use crate::interpreter::{Finder, Interpreter, Language, Progress, Surroundings};
@@ -34,8 +34,11 @@ use crate::jail::Peers;
 use crate::keeping::{Leftovers, Note};
 use crate::machine;
 use crate::resolver::{CloudHosts, Lookups};
-use crate::sdk::Sdk;
+use crate::sdk::{Brings, Sdk};
 use crate::spawner::{self, Jail, Kept, Spawner};
+
+/// How often a start is done again because something that the function lacked has come (ours).
+const STARTS_AGAIN_MAX: u32 = 8;
 
 /// Who is at the other end of a connection that came out of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,7 @@ impl fmt::Debug for Config {
 pub struct Processes {
     config: Config,
     finder: Arc<Finder>,
-    sdk: Sdk,
+    sdk: Arc<Sdk>,
     lookups: Lookups,
     left: Leftovers,
 }
@@ -119,7 +122,7 @@ impl Processes {
         Self {
             config,
             finder: Arc::new(finder),
-            sdk,
+            sdk: Arc::new(sdk),
             lookups: Lookups::default(),
             left,
         }
@@ -212,9 +215,34 @@ impl Processes {
         }
     }
 
-    async fn begin(&self, start: StartOrder) -> Result<Started, StartError> {
+    /// Starts an instance; several times where what it lacks comes one after the other.
+    async fn begin(&self, mut start: StartOrder) -> Result<Started, StartError> {
         let clock = &self.config.clock;
         let claimed = clock.monotonic();
+        let limit = start.init_timeout;
+        for _ in 0..STARTS_AGAIN_MAX {
+            match self.begin_once(start.clone(), claimed).await? {
+                Begun::Over(started) => return Ok(started),
+                Begun::Again => {
+                    let passed = clock.monotonic().saturating_sub(claimed);
+                    start.init_timeout = limit.saturating_sub(passed);
+                }
+            }
+        }
+        match self.begin_once(start, claimed).await? {
+            Begun::Over(started) => Ok(started),
+            Begun::Again => Err(StartError {
+                fault: StartFault::Function,
+                reason: format!(
+                    "it needs more than {STARTS_AGAIN_MAX} packages of those that Lambda's runtime \
+                     brings, one after the other; put them into the package"
+                ),
+            }),
+        }
+    }
+
+    async fn begin_once(&self, start: StartOrder, claimed: Duration) -> Result<Begun, StartError> {
+        let clock = &self.config.clock;
         let lite = self.config.spawner.host().isolation == Isolation::Lite;
         if lite && start.is_trial() {
             return Err(StartError {
@@ -229,7 +257,7 @@ impl Processes {
                 Ok(path) => (Program::Bootstrap(path), None),
                 Err(why) => {
                     let kind = Failure::NoEntrypoint(why.words);
-                    return Ok(self.failed_before_start(&start, kind));
+                    return Ok(Begun::Over(self.failed_before_start(&start, kind)));
                 }
             },
         };
@@ -243,7 +271,7 @@ impl Processes {
                 fatal: Fatal::Launch,
                 reason: format!("Extension limit ({EXTENSIONS_MAX}) reached"),
             });
-            return Ok(self.failed_before_start(&start, kind));
+            return Ok(Begun::Over(self.failed_before_start(&start, kind)));
         }
         let mut environment = environment::variables(&start, &self.around(&start.config));
         if lite {
@@ -252,6 +280,7 @@ impl Processes {
         let rules = Rules {
             tmp_exec: self.config.tmp_exec,
             outside: self.config.reach != Reach::Nowhere,
+            has_root: !lite,
         };
         let jail_order = order::order(&start, &program, &environment, &extensions, rules);
         // A trial is nothing to serve with: it has no credentials.
@@ -266,9 +295,12 @@ impl Processes {
         let note = keeps.then(|| Note::of(&start, self.config.endpoint_port, launcher));
         let name = runtime_name(&start, &program);
         let peers = lite.then(|| Peers::below(jail.first));
+        let brings =
+            Language::of(start.config.runtime).map(|wanted| self.brings(wanted, &start.function));
         let mut parts = self.parts(start, (jail, debugger), environment.own, peers);
         parts.extensions = extensions;
         parts.note = note;
+        parts.brings = brings;
         start::start(parts, &name, claimed, Arc::clone(clock)).await
     }
 
@@ -293,7 +325,9 @@ impl Processes {
             None
         };
         let inspect = debugger.as_ref().map(Forward::port);
-        let sdk = self.sdk.ready(interpreter.language, &start.config);
+        let sdk = self
+            .sdk
+            .brought(interpreter.language, &start.config, &start.layers);
         let program = Program::Launcher {
             interpreter,
             compiled,
@@ -301,6 +335,16 @@ impl Processes {
             sdk,
         };
         Ok((program, debugger))
+    }
+
+    /// Through which instances of a function ask for what Lambda's runtime brings.
+    fn brings(&self, wanted: Language, function: &FunctionId) -> Brings {
+        Brings {
+            sdk: Arc::clone(&self.sdk),
+            finder: Arc::clone(&self.finder),
+            wanted,
+            function: function.clone(),
+        }
     }
 
     fn failed_before_start(&self, start: &StartOrder, kind: Failure) -> Started {
@@ -370,6 +414,7 @@ impl Processes {
             peers,
             variables,
             order: start,
+            brings: None,
             patient,
             note: None,
             tasks,

@@ -1,12 +1,18 @@
 //! The SDKs that Lambda's runtimes bring: fetched once when a function names them that has none,
-//! and shown beneath what is its own. Of Python's, which is boto3 and is here, all functions of a
-//! version have the same; of Node's each has the packages that it names, which is in `node`.
+//! or asks for them while it runs, and shown beneath what is its own. Every sandbox has a folder of
+//! them that all functions on the same kind of interpreter share: of Python's, which is boto3 and
+//! is here, they have the same; of Node's each package is there that a running function asked for,
+//! and each function has the packages besides that it names, which is in `node`.
 
+mod asked;
 mod node;
+
+pub(crate) use asked::{Brings, Heard};
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::port::Warning;
@@ -24,6 +30,8 @@ const FILES_MAX: usize = 5_000;
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How long fetching may take: some 15 MB over a slow line.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
+/// Ends the names of folders that are being filled.
+const PARTIAL: &str = ".partial";
 /// What is kept of a tool's complaints, in bytes.
 const COMPLAINT_BYTES_MAX: u64 = 16 * 1024;
 
@@ -33,8 +41,12 @@ pub(crate) struct Sdk {
     surroundings: Surroundings,
     progress: Progress,
     clock: Arc<dyn Clock>,
-    /// Held while something is fetched, so that it is fetched once.
+    /// Held while something is fetched that packages name, so that it is fetched once.
     fetching: tokio::sync::Mutex<()>,
+    /// What functions ask for while they run.
+    asked: asked::Asked,
+    /// Tells the folders apart that are being filled.
+    stages: AtomicU64,
 }
 
 impl std::fmt::Debug for Sdk {
@@ -43,6 +55,18 @@ impl std::fmt::Debug for Sdk {
             .field("cache", &self.cache)
             .finish_non_exhaustive()
     }
+}
+
+/// What an instance is shown of what Lambda's runtime brings.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Brought {
+    /// The folder that it shares with others.
+    pub(crate) shared: Option<PathBuf>,
+    /// Packages of Node's that it names.
+    pub(crate) set: Option<PathBuf>,
+    /// Whether Node may find what is shared from the root, where it hides nothing that the
+    /// function brings.
+    pub(crate) at_root: bool,
 }
 
 impl Sdk {
@@ -58,22 +82,51 @@ impl Sdk {
             progress,
             clock,
             fetching: tokio::sync::Mutex::default(),
+            asked: asked::Asked::default(),
+            stages: AtomicU64::new(0),
         }
     }
 
-    /// What a function on this interpreter is shown, where it was fetched.
-    pub(crate) fn ready(&self, language: Language, config: &FunctionConfig) -> Option<PathBuf> {
-        match language {
-            Language::Python(_) => self.place(language).filter(|place| place.is_dir()),
-            Language::Node(_) => self.ready_node(config),
+    /// The folder that functions on such interpreters share, to which more may come while they run;
+    /// made if it is not there. None where that cannot be done.
+    fn shared(&self, language: Language) -> Option<PathBuf> {
+        let folder = self.folder(language);
+        if !folder.is_dir()
+            && let Err(error) = std::fs::create_dir_all(&folder)
+        {
+            tracing::warn!(folder = %folder.display(), %error, "cannot keep SDKs");
+            return None;
+        }
+        Some(folder)
+    }
+
+    /// What a function on this interpreter is shown.
+    pub(crate) fn brought(
+        &self,
+        language: Language,
+        config: &FunctionConfig,
+        layers: &[PathBuf],
+    ) -> Brought {
+        let is_node = matches!(language, Language::Node(_));
+        Brought {
+            shared: self.shared(language),
+            set: is_node.then(|| self.set_of(config)).flatten(),
+            at_root: is_node
+                && !config.environment.contains_key("NODE_PATH")
+                && !node::is_in_layers(layers),
         }
     }
 
-    fn place(&self, language: Language) -> Option<PathBuf> {
+    fn folder(&self, language: Language) -> PathBuf {
         match language {
-            Language::Python(minor) => Some(self.cache.join(format!("python3.{minor}"))),
-            Language::Node(_) => None,
+            Language::Python(minor) => self.cache.join(format!("python3.{minor}")),
+            Language::Node(_) => self.cache.join("node"),
         }
+    }
+
+    /// Where Python's modules are.
+    fn place(&self, minor: u32) -> PathBuf {
+        self.folder(Language::Python(minor)).join("packages")
     }
 
     /// Fetches what a package names and does not bring; what its author should know where that
@@ -101,15 +154,14 @@ impl Sdk {
         code: &Path,
         layers: &[PathBuf],
     ) -> Option<Warning> {
-        let place = self.place(interpreter.language)?;
+        let place = self.place(minor);
         let (code, layers) = (code.to_owned(), layers.to_vec());
         let lacks = tokio::task::spawn_blocking(move || lacks(&code, &layers, minor));
         let module = lacks.await.ok().flatten()?;
-        let _fetching = self.fetching.lock().await;
         if place.is_dir() {
             return None;
         }
-        let why = self.fetch(interpreter, minor, &place).await.err()?;
+        let why = self.fetch_python(interpreter, minor).await.err()?;
         Some(format!(
             "{module} is named in the package, and Lambda's runtime brings it, but it could not be \
              fetched, so that importing it fails here: {why}; deploy again with a connection to \
@@ -117,43 +169,68 @@ impl Sdk {
         ))
     }
 
-    async fn fetch(
-        &self,
-        interpreter: &Interpreter,
-        minor: u32,
-        place: &Path,
-    ) -> Result<(), String> {
+    async fn fetch_python(&self, interpreter: &Interpreter, minor: u32) -> Result<(), String> {
+        let place = self.place(minor);
+        let _fetching = self.fetching.lock().await;
+        if place.is_dir() {
+            return Ok(());
+        }
         (self.progress)(&format!(
             "fetching boto3 for Python 3.{minor}, which Lambda's runtime brings, once"
         ));
         let install =
             |stage: PathBuf| async move { self.install(interpreter, minor, &stage).await };
-        self.staged(place, install).await
+        self.staged(&place, install).await
     }
 
-    /// Has a folder filled beside its place, and puts it there once it is whole.
+    /// Has a folder filled where no function sees it, and puts it at its place once it is whole.
     async fn staged<F: Future<Output = Result<(), String>>>(
         &self,
         place: &Path,
         fill: impl FnOnce(PathBuf) -> F,
     ) -> Result<(), String> {
+        self.remove_left().await;
         // Of this process's own: another dayfly may be fetching the same.
-        let mut stage = place.as_os_str().to_owned();
-        stage.push(format!(".{}.partial", std::process::id()));
-        let stage = PathBuf::from(stage);
+        let number = self.stages.fetch_add(1, Ordering::Relaxed);
+        let stage = format!("{}.{number}{PARTIAL}", std::process::id());
+        let stage = self.cache.join(stage);
         let fail = |error: std::io::Error| format!("{}: {error}", stage.display());
         let _ = tokio::fs::remove_dir_all(&stage).await;
         tokio::fs::create_dir_all(&stage).await.map_err(fail)?;
         let installed = fill(stage.clone()).await;
-        let moved = match installed {
-            Ok(()) => tokio::fs::rename(&stage, place).await.map_err(fail),
-            Err(why) => Err(why),
+        let moved = match (installed, place.parent()) {
+            (Ok(()), Some(parent)) => {
+                let made = tokio::fs::create_dir_all(parent).await;
+                let moved = match made {
+                    Ok(()) => tokio::fs::rename(&stage, place).await,
+                    Err(error) => Err(error),
+                };
+                moved.map_err(fail)
+            }
+            (Ok(()), None) => Err("it has no place".to_owned()),
+            (Err(why), _) => Err(why),
         };
         if moved.is_err() {
             let _ = tokio::fs::remove_dir_all(&stage).await;
         }
         // Another may have been faster.
         if place.is_dir() { Ok(()) } else { moved }
+    }
+
+    /// Removes what processes that are no more left half-way.
+    async fn remove_left(&self) {
+        let Ok(mut entries) = tokio::fs::read_dir(&self.cache).await else {
+            return;
+        };
+        while let Ok(Some(entry)) = entries.next_entry().await {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name
+                .strip_suffix(PARTIAL)
+                .and_then(|name| name.split_once('.'));
+            if owner.is_some_and(|(id, _)| !Path::new("/proc").join(id).exists()) {
+                let _ = tokio::fs::remove_dir_all(entry.path()).await;
+            }
+        }
     }
 
     /// With the function's own interpreter, which compiles it as well; else with any that has pip.

@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "lambda/brought.rs"]
+mod brought;
 #[path = "lambda/clients.rs"]
 mod clients;
 #[path = "lambda/extensions.rs"]
@@ -26,6 +28,9 @@ fn main() -> ExitCode {
         "--list" => return ExitCode::SUCCESS,
         _ => {}
     }
+    if std::env::var_os(brought::WHEELS).is_none() {
+        return without_index(&argument);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -45,6 +50,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the same again, where pip finds what stories put there and nothing else.
+fn without_index(argument: &str) -> ExitCode {
+    let folder = brought::pip_folder();
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    brought::without_index(&mut command, &folder);
+    let status = command.arg(argument).status().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 /// Whether every story ends well for somebody without any right.
 fn as_an_ordinary_user(filter: &str, clients: Option<&Path>) -> bool {
     const NOBODY: u32 = 65534;
@@ -55,6 +75,10 @@ fn as_an_ordinary_user(filter: &str, clients: Option<&Path>) -> bool {
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let mut command = Command::new(&copy);
     clients::hand_on(&mut command, clients);
+    let wheels = folder.join("wheels");
+    std::fs::create_dir_all(&wheels).unwrap();
+    std::os::unix::fs::chown(&wheels, Some(NOBODY), Some(NOBODY)).unwrap();
+    brought::without_index(&mut command, &wheels);
     let status = command
         .arg(filter)
         .uid(NOBODY)

@@ -9,17 +9,19 @@
 const fs = require('fs');
 const net = require('net');
 const path = require('path');
-const { createRequire } = require('module');
+const Module = require('module');
 const { format, types } = require('util');
 
 const SOCKET = 3;
 const REQUESTS = 4;
 const VERSION = 1;
 const [HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
-const BEGIN = 12;
+const [BEGIN, BRING, BROUGHT] = [12, 13, 14];
 const FLAG_TOO_LARGE = 1;
 const FLAG_LAST = 2;
 const FLAG_ERROR = 4;
+const FLAG_AGAIN = 8;
+const FLAG_REFUSED = 16;
 const HEADER_BYTES = 24;
 const FRAME_BYTES_MAX = 256 * 1024;
 const RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100;
@@ -283,8 +285,12 @@ function receive(bytes) {
     take(bytes[start + 5], bytes.subarray(start + 8, start + 24), bytes.subarray(start + 24, end));
     start = end;
   }
-  // What is left is copied: the buffer it came in is filled again.
-  if (start < bytes.length) pending = Buffer.from(bytes.subarray(start));
+  // What is left is copied: the buffer it came in is filled again. It came before what was read
+  // meanwhile by whoever waited for an answer.
+  if (start < bytes.length) {
+    const rest = Buffer.from(bytes.subarray(start));
+    pending = pending === null ? rest : Buffer.concat([rest, pending]);
+  }
 }
 
 function take(kind, id, payload) {
@@ -331,7 +337,7 @@ function goOn() {
 
 const taskRoot = process.env.LAMBDA_TASK_ROOT ?? '/var/task';
 const runtimeDir = process.env.LAMBDA_RUNTIME_DIR ?? '/var/runtime';
-const userRequire = createRequire(path.join(runtimeDir, 'index.mjs'));
+const userRequire = Module.createRequire(path.join(runtimeDir, 'index.mjs'));
 
 const requireFile = (file) => (fs.existsSync(file) ? userRequire(file) : undefined);
 const importFile = async (file) => (fs.existsSync(file) ? import(file) : undefined);
@@ -373,13 +379,6 @@ async function loadWithImport(root, name) {
   return userRequire(userRequire.resolve(name, { paths: [taskRoot, path.join(taskRoot, root)] }));
 }
 
-// Says what to do about a package that Lambda's runtime brings, and that is not here.
-function withHint(message) {
-  if (!/Cannot find (module|package) '@(aws-sdk|smithy)\//.test(message)) return message;
-  return `${message}\nLambda's runtime brings it, and it was not fetched here; deploy the function again ` +
-    'with a connection to the package registry, or put it into the package';
-}
-
 async function loadModule(root, name) {
   try {
     return await (hasCallbacks ? loadWithRequire : loadWithImport)(root, name);
@@ -389,8 +388,7 @@ async function loadModule(root, name) {
       if (!hasCallbacks) fault.stack = error.stack;
       throw fault;
     }
-    if (error?.code === 'MODULE_NOT_FOUND') throw new ImportModuleError(withHint(String(error)));
-    if (error?.code === 'ERR_MODULE_NOT_FOUND') error.message = withHint(error.message);
+    if (error?.code === 'MODULE_NOT_FOUND') throw new ImportModuleError(String(error));
     throw error;
   }
 }
@@ -444,6 +442,131 @@ function defineGlobals() {
       }
     },
   };
+}
+
+// --- what Lambda's runtime brings -----------------------------------------------------------
+// Packages of the SDK that nobody knew the function needs: where one is not found the platform is
+// asked for it, and waited for, as the wait is in the middle of a `require`. They are all in one
+// folder, to which they come while the function runs.
+
+const sdk = process.env._DAYFLY_SDK;
+delete process.env._DAYFLY_SDK;
+// Where `import` does not find them by itself.
+const hooksFirst = process.env._DAYFLY_SDK_HOOKS !== undefined;
+delete process.env._DAYFLY_SDK_HOOKS;
+// Whether anybody listens.
+let heard = false;
+
+const POLL_MS = 10;
+
+/** The package that a specifier is of, if Lambda's runtime brings such. */
+const broughtPackage = (specifier) => /^(@(?:aws-sdk|smithy)\/[a-z][a-z0-9-]*)(?:\/|$)/.exec(specifier)?.[1];
+
+const isHere = (name) => fs.existsSync(path.join(sdk, 'node_modules', name, 'package.json'));
+
+/** Has a package come; why it cannot. */
+function bring(name) {
+  if (sdk === undefined) return 'there is no place for it here';
+  if (isHere(name)) return undefined;
+  if (!heard) return 'nothing can be asked for so early';
+  if (socket.writableLength > 0) return 'nothing can be asked for while an answer is on its way';
+  writeNow(SOCKET, frame(BRING, NOBODY, Buffer.from(name)));
+  const { flags, payload } = waitFor(BROUGHT);
+  if (flags & FLAG_REFUSED) return payload.utf8Slice();
+  return isHere(name) ? undefined : 'it was fetched, but cannot be seen here';
+}
+
+/** Reads until a frame of this kind comes; all others are taken afterwards. */
+function waitFor(kind) {
+  const buffer = Buffer.allocUnsafe(64 * 1024);
+  const others = [];
+  let bytes = pending ?? Buffer.alloc(0);
+  pending = null;
+  for (;;) {
+    while (bytes.length >= HEADER_BYTES) {
+      const end = HEADER_BYTES + bytes.readUInt32LE(0);
+      if (end > bytes.length) break;
+      const whole = bytes.subarray(0, end);
+      bytes = bytes.subarray(end);
+      if (whole[5] === kind) {
+        pending = Buffer.concat([...others, bytes]);
+        if (pending.length === 0) pending = null;
+        else setImmediate(() => receive(Buffer.alloc(0)));
+        return { flags: whole.readUInt16LE(6), payload: whole.subarray(HEADER_BYTES) };
+      }
+      others.push(whole);
+    }
+    try {
+      const size = fs.readSync(SOCKET, buffer);
+      if (size === 0) process.exit(0);
+      bytes = Buffer.concat([bytes, buffer.subarray(0, size)]);
+    } catch (error) {
+      if (error.code !== 'EAGAIN') process.exit(0);
+      nap(POLL_MS);
+    }
+  }
+}
+
+const whyMissing = (why) => `Lambda's runtime brings it, but it could not be fetched here: ${why}; ` +
+  'try again with a connection to the package registry, or put it into the package';
+
+/** Where a package's module is that has come, for whoever could not find it. */
+function resolveBrought(resolve, request, name) {
+  const file = path.join(sdk, 'packages', name.replace('/', '+'), 'index.cjs');
+  const parent = new Module(file);
+  parent.filename = file;
+  parent.paths = [path.join(path.dirname(file), 'node_modules')];
+  return resolve.call(Module, request, parent, false);
+}
+
+function patchRequire() {
+  const resolve = Module._resolveFilename;
+  Module._resolveFilename = function (request, ...rest) {
+    try {
+      return resolve.call(this, request, ...rest);
+    } catch (error) {
+      const name = error?.code === 'MODULE_NOT_FOUND' ? broughtPackage(request) : undefined;
+      if (name === undefined) throw error;
+      const why = bring(name);
+      if (why === undefined) return resolveBrought(resolve, request, name);
+      error.message += `\n${whyMissing(why)}`;
+      throw error;
+    }
+  };
+}
+
+/** Has `import` ask, too. Costs every module a little, so only once most of them are loaded. */
+function hookImport() {
+  if (sdk === undefined || Module.registerHooks === undefined) return;
+  const from = require('url').pathToFileURL(path.join(sdk, 'index.mjs')).href;
+  Module.registerHooks({
+    resolve(specifier, context, next) {
+      try {
+        return next(specifier, context);
+      } catch (error) {
+        const name = error?.code === 'ERR_MODULE_NOT_FOUND' ? broughtPackage(specifier) : undefined;
+        if (name === undefined || context.parentURL === from) throw error;
+        const why = bring(name);
+        if (why === undefined) return next(specifier, { ...context, parentURL: from });
+        error.message += `\n${whyMissing(why)}`;
+        throw error;
+      }
+    },
+  });
+}
+
+/** Asks for what an `import` lacked that could not ask by itself; whether a new process finds it. */
+function bringLate(error) {
+  if (error?.code !== 'ERR_MODULE_NOT_FOUND') return false;
+  const missing = /^Cannot find package '([^']+)' imported from /.exec(error.message)?.[1];
+  const name = broughtPackage(missing ?? '');
+  if (name === undefined) return false;
+  let why = bring(name);
+  if (why === undefined && hooksFirst) why = `Node.js ${process.versions.node} cannot \`import\` it from where it is`;
+  error.message += why === undefined
+    ? '\nLambda\'s runtime brings it; it was fetched now, and is found the next time'
+    : `\n${whyMissing(why)}`;
+  return why === undefined;
 }
 
 // --- invocations ----------------------------------------------------------------------------
@@ -552,10 +675,14 @@ function answer(call, body) {
 function fail(call, error) {
   if (call.done) return;
   call.done = true;
+  // What did not load stays so for as long as this process lives.
+  const last = bringLate(error);
   logError('Invoke Error', error);
   // An error is a body of its own.
   credit = CREDIT_BYTES_INITIAL;
-  sendBody(ERROR, call.id, Buffer.from(JSON.stringify(errorForm(error))), 0, () => finish(call));
+  const body = Buffer.from(JSON.stringify(errorForm(error)));
+  if (last) sendBody(ERROR, call.id, body, FLAG_LAST, () => process.exit(1));
+  else sendBody(ERROR, call.id, body, 0, () => finish(call));
 }
 
 function finish(call) {
@@ -745,15 +872,20 @@ async function initialise(settings) {
     logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
   };
+  heard = true;
+  patchRequire();
+  if (hooksFirst) hookImport();
   try {
     const loaded = await loadHandler(env._HANDLER ?? '');
     // A turn of the loop later, so that what failed while it loaded fails the start.
     setImmediate(() => {
       handler = loaded;
       send(frame(READY, NOBODY, Buffer.alloc(0)));
+      if (!hooksFirst) hookImport();
     });
   } catch (error) {
-    end(hasCallbacks ? 'Uncaught Exception' : 'Init Error', error, hasCallbacks ? 129 : 1);
+    if (bringLate(error)) send(frame(INIT_ERROR, NOBODY, Buffer.alloc(0), FLAG_AGAIN), () => process.exit(1));
+    else end(hasCallbacks ? 'Uncaught Exception' : 'Init Error', error, hasCallbacks ? 129 : 1);
   }
 }
 

@@ -10,12 +10,15 @@ import os
 import sys
 import time
 from _struct import Struct
+from _thread import allocate_lock
 
 SOCKET = 3
 REQUESTS = 4
 VERSION = 1
 HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL, LOG = range(1, 12)
+BRING, BROUGHT = 13, 14
 FLAG_TOO_LARGE = 1
+FLAG_REFUSED = 16
 FRAME_BYTES_MAX = 256 * 1024
 RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100
 CREDIT_BYTES_INITIAL = 8 * 1024 * 1024
@@ -48,6 +51,9 @@ class Hangup(BaseException):
 
 _pending = bytearray()
 _credit = 0
+# A thread of the function's may ask for something, so that others than the main one read and write.
+_reading = allocate_lock()
+_writing = allocate_lock()
 
 
 def _read():
@@ -76,14 +82,15 @@ def _read_frame():
 
 
 def _write(data):
-    try:
-        written = os.write(SOCKET, data)
-        if written < len(data):
-            rest = memoryview(data)[written:]
-            while rest:
-                rest = rest[os.write(SOCKET, rest) :]
-    except OSError:
-        raise Hangup
+    with _writing:
+        try:
+            written = os.write(SOCKET, data)
+            if written < len(data):
+                rest = memoryview(data)[written:]
+                while rest:
+                    rest = rest[os.write(SOCKET, rest) :]
+        except OSError:
+            raise Hangup
 
 
 def _send(kind, ident, payload, flags=0):
@@ -98,7 +105,8 @@ def _send_body(kind, ident, body):
     start = 0
     while len(body) - start > FRAME_BYTES_MAX:
         while _credit < FRAME_BYTES_MAX:
-            _take_credit(_read_frame())
+            with _reading:
+                _take_credit(_read_frame())
         _credit -= FRAME_BYTES_MAX
         _send(DATA, ident, body[start : start + FRAME_BYTES_MAX])
         start += FRAME_BYTES_MAX
@@ -114,6 +122,11 @@ def _take_credit(frame):
 
 def _next_invocation():
     """Waits for an invocation: its id, its head and its body."""
+    with _reading:
+        return _read_invocation()
+
+
+def _read_invocation():
     global _credit
     _credit = CREDIT_BYTES_INITIAL
     if not _pending:
@@ -619,6 +632,7 @@ def _run_once(handler, ident, head, body):
 
 
 def _initialise():
+    global _heard
     kind, _, _, payload = _read_frame()
     while kind != INIT:
         kind, _, _, payload = _read_frame()
@@ -627,6 +641,7 @@ def _initialise():
         if equals:
             os.environb[name] = value
     _fix_context()
+    _heard = os.getpid()
     try:
         return _load_handler(os.environ.get("_HANDLER", ""))
     except Exception as raised:
@@ -637,20 +652,67 @@ def _initialise():
     sys.exit(1)
 
 
-class _MissingSdk:
-    """Asked last: says what to do about a module that Lambda's runtime brings."""
+# The process that the platform listens to, once it does.
+_heard = None
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
+
+def _bring(name, place):
+    """Has what Lambda's runtime brings come to its place; why it cannot."""
+    if not place:
+        return "there is no place for it here"
+    if _is_folder(place):
+        return None
+    if _heard is None:
+        return "nothing can be asked for so early"
+    if _heard != os.getpid():
+        return "only the function's first process can ask for it"
+    with _reading:
+        _send(BRING, NOBODY, name.encode())
+        others = b""
+        while True:
+            kind, flags, ident, payload = _read_frame()
+            if kind == BROUGHT:
+                break
+            others += HEADER.pack(len(payload), VERSION, kind, flags, ident) + payload
+        _pending[:0] = others
+    if flags & FLAG_REFUSED:
+        return payload.decode("utf-8", "replace")
+    return None if _is_folder(place) else "it was fetched, but cannot be seen here"
+
+
+def _is_folder(path):
+    try:
+        return os.stat(path).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return False
+
+
+class _BroughtSdk:
+    """Asked last: has the platform fetch what Lambda's runtime brings, or says why it cannot."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in ("boto3", "botocore", "s3transfer"):
+            return None
+        why = _bring(name, self.place)
+        if why is None:
+            from _frozen_importlib_external import PathFinder
+
+            if self.place not in sys.path:
+                sys.path.append(self.place)
+            # It may be remembered as a folder that is not there.
+            sys.path_importer_cache.pop(self.place, None)
+            return PathFinder.find_spec(name, None, target)
         # Whoever only looks whether it is there is told that it is not.
-        looks = sys._getframe(2).f_code.co_name == "find_spec"
-        if name in ("boto3", "botocore", "s3transfer") and not looks:
-            hint = (
-                "No module named '%s': Lambda's runtime brings it, and it was not fetched here; "
-                "deploy the function again with a connection to the package index, or put it "
-                "into the package"
-            )
-            raise ModuleNotFoundError(hint % name, name=name)
+        if sys._getframe(2).f_code.co_name == "find_spec":
+            return None
+        hint = (
+            "No module named '%s': Lambda's runtime brings it, but it could not be fetched here: "
+            "%s; try again with a connection to the package index, or put it into the package"
+        )
+        raise ModuleNotFoundError(hint % (name, why), name=name)
 
 
 def _set_paths():
@@ -665,10 +727,11 @@ def _set_paths():
         paths.insert(1, libraries % wanted)
     sys.path[:1] = paths
     sdk = os.environ.pop("_DAYFLY_SDK", None)
-    if sdk:
-        sys.path.append(sdk)
+    place = sdk and sdk + "/packages"
+    if place and _is_folder(place):
+        sys.path.append(place)
     else:
-        sys.meta_path.append(_MissingSdk)
+        sys.meta_path.append(_BroughtSdk(place))
 
 
 def _customise():

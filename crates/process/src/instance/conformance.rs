@@ -18,7 +18,7 @@ use store::{Clock, SystemClock};
 use tokio::sync::watch;
 
 use super::sandbox::Sandbox;
-use super::start::{RuntimeName, start};
+use super::start::{Begun, RuntimeName, start};
 use super::{Parts, Tasks};
 use crate::contract::lambda::words::Exit;
 use crate::contract::lambda::{environment, order};
@@ -201,9 +201,10 @@ impl<'a> Case<'a> {
             version: "test".into(),
             arn: "arn".into(),
         };
-        let started = start(parts, &name, clock.monotonic(), Arc::clone(&clock))
-            .await
-            .unwrap();
+        let begun = start(parts, &name, clock.monotonic(), Arc::clone(&clock)).await;
+        let Begun::Over(started) = begun.unwrap() else {
+            panic!("nothing was fetched");
+        };
         (folder, started, kept, clock)
     }
 
@@ -357,6 +358,7 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
         peers: None,
         variables: environment.own,
         order,
+        brings: None,
         patient: false,
         note: None,
         tasks: Tasks::default(),

@@ -19,6 +19,7 @@ use crate::contract::lambda::runtime_api::{RuntimeApi, Waiting};
 use crate::contract::lambda::telemetry::{Source, Telemetry};
 use crate::contract::lambda::wire::Wire;
 use crate::keeping::Note;
+use crate::sdk::Brings;
 use crate::spawner::Control;
 
 /// What an instance goes on with.
@@ -31,6 +32,8 @@ pub(crate) struct Going {
     pub(crate) connections: Vec<Waiting>,
     pub(crate) note: Note,
     pub(crate) resume: Resume,
+    /// Through which a launcher asks for what Lambda's runtime brings.
+    pub(crate) brings: Option<Brings>,
     /// Tasks that live as long as it does.
     pub(crate) tasks: Tasks,
 }
@@ -189,6 +192,7 @@ pub(crate) fn resume(mut going: Going, clock: &Arc<dyn Clock>) -> io::Result<Arc
         gone: watch::Sender::new(false),
         memory: Memory::default(),
         kept: Kept::again(going.note),
+        brings: going.brings.take(),
     });
     shared.mark_idle();
     going.tasks.spawn(tend(Arc::clone(&shared)));

@@ -42,6 +42,15 @@ enum How {
     TimedOut,
     OutOfMemory,
     Broken(Broken),
+    Again,
+}
+
+/// What a start led to.
+pub(crate) enum Begun {
+    /// To an end of its own.
+    Over(Started),
+    /// To nothing: it is to be done again, as what the function lacked has come meanwhile.
+    Again,
 }
 
 /// Has the process initialise. `claimed` is when its start began.
@@ -50,7 +59,7 @@ pub(crate) async fn start(
     name: &RuntimeName,
     claimed: Duration,
     clock: Arc<dyn Clock>,
-) -> Result<Started, StartError> {
+) -> Result<Begun, StartError> {
     let began = clock.monotonic();
     let format = parts.order.config.log_format;
     let about = about(&parts.order);
@@ -105,6 +114,7 @@ pub(crate) async fn start(
         gone: watch::Sender::new(false),
         memory: Memory::default(),
         kept: Kept::new(parts.note.take()),
+        brings: parts.brings.take(),
     });
     parts.tasks.spawn(tend(Arc::clone(&shared)));
     let limit = if parts.patient {
@@ -130,13 +140,20 @@ pub(crate) async fn start(
             settles: parking_lot::Mutex::default(),
             _tasks: parts.tasks,
         });
-        return Ok(Started::Ready {
+        return Ok(Begun::Over(Started::Ready {
             instance,
             start,
             init,
-        });
+        }));
     }
-    Ok(shared.failed(how, phase, init, &parts.order.log).await)
+    if matches!(how, How::Again) {
+        shared.shut_down(Reason::Spindown).await;
+        shared.kill().await;
+        shared.drain();
+        return Ok(Begun::Again);
+    }
+    let failed = shared.failed(how, phase, init, &parts.order.log).await;
+    Ok(Begun::Over(failed))
 }
 
 fn ours(error: std::io::Error) -> StartError {
@@ -240,8 +257,7 @@ async fn initialise(
             (Link::Launcher(wire), _) => {
                 let mut wire = wire.lock().await;
                 wire.hello().await?;
-                let record = |(at_ms, text)| shared.output.record(at_ms, text);
-                (wire.initialise(variables, &record).await?, None)
+                (wire.initialise(variables, shared).await?, None)
             }
             (Link::Api(_), Some(client)) => {
                 // `hang_up` closes the API, but not what waits for its client to start.
@@ -265,6 +281,7 @@ async fn initialise(
                 How::Ready
             }
             Loaded::Failed(payload) => How::Failed(payload, error_type),
+            Loaded::Again => How::Again,
         })
     };
     let limit = async {
@@ -304,7 +321,7 @@ impl Shared {
         log: &Arc<dyn LogSink>,
     ) -> Started {
         let kind = match how {
-            How::Ready | How::TimedOut => Failure::TimedOut,
+            How::Ready | How::Again | How::TimedOut => Failure::TimedOut,
             How::Failed(payload, error_type) => Failure::Reported(payload, error_type),
             How::Lost(Lost::Closed) => Failure::Exited(self.exit().await),
             How::OutOfMemory => Failure::Exited(Exit::OutOfMemory),

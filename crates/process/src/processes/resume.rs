@@ -9,6 +9,7 @@ use super::{InstanceIdentity, Processes};
 use crate::egress::Reach;
 use crate::instance::Tasks;
 use crate::instance::keep::{self, Going};
+use crate::interpreter::Language;
 use crate::keeping::Leftover;
 use crate::spawner::Jail;
 
@@ -41,7 +42,10 @@ impl Processes {
         };
         let around = (&resume.log, &*resume.config);
         let runtime_api = self.open_doors(around, doors, identity, &mut tasks);
+        let brings =
+            Language::of(resume.config.runtime).map(|wanted| self.brings(wanted, &resume.function));
         let going = Going {
+            brings,
             sandbox: Arc::new(keeper),
             control,
             output,

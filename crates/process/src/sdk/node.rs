@@ -1,5 +1,7 @@
 //! The packages of the AWS SDK for JavaScript that Node's runtimes bring: those that a package
-//! names and does not bring, each set of them fetched once with the host's npm.
+//! names and does not bring, each set of them fetched once with the host's npm; and those that
+//! running functions ask for, each with all that it needs in a folder of its own, so that nothing
+//! changes that is in use.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use model::FunctionConfig;
 use sha2::{Digest as _, Sha256};
 
 use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, run};
+use crate::interpreter::Language;
 
 /// Scopes whose packages Node's runtimes bring.
 const SCOPES: [&str; 2] = ["@aws-sdk/", "@smithy/"];
@@ -16,6 +19,11 @@ const SCOPES: [&str; 2] = ["@aws-sdk/", "@smithy/"];
 const OLD: &str = "aws-sdk";
 /// Packages that are fetched for one function (ours; there are some four hundred).
 const PACKAGES_MAX: usize = 100;
+/// Packages that are kept for running functions, of some 15 MB each (ours).
+const SHARED_MAX: usize = 64;
+/// In the shared folder: each package with all that it needs, and a link to each.
+const CLOSURES: &str = "packages";
+const LINKS: &str = "node_modules";
 
 /// What a package names of the SDK and does not bring.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +34,7 @@ struct Lack {
 
 impl Sdk {
     /// The packages that were fetched for a function.
-    pub(crate) fn ready_node(&self, config: &FunctionConfig) -> Option<PathBuf> {
+    pub(super) fn set_of(&self, config: &FunctionConfig) -> Option<PathBuf> {
         let set = std::fs::canonicalize(self.link_of(config)).ok()?;
         Some(set.join("node_modules")).filter(|modules| modules.is_dir())
     }
@@ -41,13 +49,58 @@ impl Sdk {
         self.cache.join("of").join(name)
     }
 
+    /// Whether a package is in the shared folder.
+    pub(super) fn has_package(&self, name: &str) -> bool {
+        let link = self.folder(Language::Node(0)).join(LINKS).join(name);
+        link.join("package.json").is_file()
+    }
+
+    /// Fetches one package into the shared folder, whose name has been looked at.
+    pub(super) async fn fetch_package(&self, name: &str) -> Result<(), String> {
+        let shared = self.folder(Language::Node(0));
+        let closure = name.replace('/', "+");
+        let place = shared.join(CLOSURES).join(&closure);
+        if !place.is_dir() {
+            if count(&shared.join(CLOSURES)).await >= SHARED_MAX {
+                return Err(format!(
+                    "{SHARED_MAX} packages have been fetched for running functions here, which is \
+                     as many as are kept"
+                ));
+            }
+            (self.progress)(&format!(
+                "fetching {name}, which Lambda's runtime brings, once"
+            ));
+            let packages = BTreeSet::from([name.to_owned()]);
+            let install = |stage: PathBuf| async move {
+                let manifest = stage.join(LINKS).join(name).join("package.json");
+                self.npm(stage, &packages).await?;
+                if manifest.is_file() {
+                    Ok(())
+                } else {
+                    Err("npm: it fetched something else".to_owned())
+                }
+            };
+            self.staged(&place, install).await?;
+        }
+        let link = shared.join(LINKS).join(name);
+        let fail = |error: std::io::Error| format!("{}: {error}", link.display());
+        if let Some(parent) = link.parent() {
+            tokio::fs::create_dir_all(parent).await.map_err(fail)?;
+        }
+        let above = Path::new("../..").join(CLOSURES).join(closure);
+        match tokio::fs::symlink(above.join(LINKS).join(name), &link).await {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(fail(error)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) async fn look_node(
         &self,
         config: &FunctionConfig,
         code: &Path,
         layers: &[PathBuf],
     ) -> Vec<Warning> {
-        if self.ready_node(config).is_some() {
+        if self.set_of(config).is_some() {
             return Vec::new();
         }
         let (code, layers) = (code.to_owned(), layers.to_vec());
@@ -135,6 +188,46 @@ impl Sdk {
     }
 }
 
+/// How many there are in a folder.
+async fn count(folder: &Path) -> usize {
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else {
+        return 0;
+    };
+    let mut count = 0;
+    while let Ok(Some(_)) = entries.next_entry().await {
+        count += 1;
+    }
+    count
+}
+
+/// Whether layers bring something of the SDK where this Node finds it only after what is at the
+/// root, which would hide it.
+pub(super) fn is_in_layers(layers: &[PathBuf]) -> bool {
+    layers.iter().any(|layer| {
+        let nodejs = layer.join("nodejs");
+        let versions = std::fs::read_dir(&nodejs).into_iter().flatten().flatten();
+        let mut folders = versions.map(|entry| entry.path().join(LINKS));
+        let brings = |folder: &Path| {
+            SCOPES
+                .iter()
+                .any(|scope| folder.join(scope.trim_end_matches('/')).exists())
+        };
+        brings(&nodejs.join(LINKS)) || folders.any(|folder| brings(&folder))
+    })
+}
+
+/// Whether this is the name of a package that Node's runtimes bring, and nothing else.
+pub(super) fn is_package(name: &str) -> bool {
+    let inner = SCOPES.iter().find_map(|scope| name.strip_prefix(scope));
+    inner.is_some_and(|inner| {
+        inner.starts_with(|c: char| c.is_ascii_lowercase()) && inner.chars().all(is_plain)
+    })
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+
 /// What a package names of the SDK and neither it nor a layer brings. Blocks.
 fn lacks(code: &Path, layers: &[PathBuf]) -> Lack {
     let mut named = Lack::default();
@@ -188,14 +281,13 @@ fn is_source(path: &Path) -> bool {
 
 /// The packages whose names a text has in quotes, as it has to in order to load them.
 fn collect(text: &str, named: &mut Lack) {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     for (at, quote) in text.match_indices(['"', '\'', '`']) {
         let rest = text.get(at + quote.len()..).unwrap_or_default();
         for scope in SCOPES {
             let Some(inner) = rest.strip_prefix(scope) else {
                 continue;
             };
-            let end = inner.find(|c| !plain(c)).unwrap_or(inner.len());
+            let end = inner.find(|c| !is_plain(c)).unwrap_or(inner.len());
             let (name, after) = inner.split_at(end);
             let ends = after.starts_with(quote) || after.starts_with('/');
             if ends && name.starts_with(|c: char| c.is_ascii_lowercase()) {

@@ -22,7 +22,7 @@ fn a_module_is_named_as_a_word() {
 struct Host {
     folder: PathBuf,
     said: Arc<Mutex<Vec<String>>>,
-    sdk: Sdk,
+    sdk: Arc<Sdk>,
     interpreter: Interpreter,
 }
 
@@ -62,8 +62,9 @@ fn host(script: &str) -> Host {
     };
     // Nothing on the search path, so that only the function's own Python is tried.
     let surroundings = Surroundings::default();
+    let sdk = Sdk::new(&folder.join("cache"), surroundings, progress, clock);
     Host {
-        sdk: Sdk::new(&folder.join("cache"), surroundings, progress, clock),
+        sdk: Arc::new(sdk),
         interpreter: Interpreter {
             executable: python,
             language: Language::Python(12),
@@ -75,7 +76,43 @@ fn host(script: &str) -> Host {
     }
 }
 
+/// A host whose npm does this. It is called with `install --prefix FOLDER ... PACKAGE`.
+fn host_with_npm(script: &str) -> Host {
+    let mut host = host("");
+    let npm = host.folder.join("npm");
+    std::fs::write(&npm, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let sdk = Arc::get_mut(&mut host.sdk).unwrap();
+    sdk.surroundings.path = vec![host.folder.clone()];
+    host.interpreter.language = Language::Node(20);
+    host
+}
+
 impl Host {
+    /// What a running function is answered that asks, and what its log says meanwhile.
+    async fn ask(&self, name: &str, function: &str) -> (Result<(), String>, Option<String>) {
+        let function = model::FunctionId {
+            account: "000000000000".parse().unwrap(),
+            region: "eu-west-1".parse().unwrap(),
+            name: function.parse().unwrap(),
+        };
+        let (tell, mut told) = tokio::sync::mpsc::channel(2);
+        let asked = self
+            .sdk
+            .bring(self.interpreter.clone(), name, function, &tell);
+        let answer = asked.await;
+        let said = told.try_recv().ok().map(|heard| match heard {
+            Heard::Fetching(text) => text,
+            over @ Heard::Over(_) => panic!("{over:?}"),
+        });
+        (answer, said)
+    }
+
+    fn shared(&self, path: &str) -> PathBuf {
+        let shared = self.sdk.shared(self.interpreter.language).unwrap();
+        shared.join(path)
+    }
+
     async fn look(&self, files: &[(&str, &str)], layers: &[PathBuf]) -> Option<Warning> {
         let code = self.folder.join("code");
         let _ = std::fs::remove_dir_all(&code);
@@ -105,7 +142,6 @@ const INSTALLS: &str = "/bin/mkdir -p $5/boto3; echo '' > $5/boto3/__init__.py";
 #[tokio::test]
 async fn it_is_fetched_once_where_it_is_named_and_not_brought() {
     let host = host(INSTALLS);
-    let python = Language::Python(12);
     assert_eq!(host.look(&[("app.py", "import os")], &[]).await, None);
     let brought = [("app.py", "import boto3"), ("boto3/__init__.py", "")];
     assert_eq!(host.look(&brought, &[]).await, None);
@@ -113,13 +149,14 @@ async fn it_is_fetched_once_where_it_is_named_and_not_brought() {
     std::fs::create_dir_all(layer.join("python/lib/python3.12/site-packages/boto3")).unwrap();
     let named = [("deep/er/app.py", "def f():\n  import boto3")];
     assert_eq!(host.look(&named, &[layer]).await, None);
-    assert!(host.sdk.ready(python, &config()).is_none() && host.said.lock().is_empty());
+    assert!(!host.sdk.place(12).exists() && host.said.lock().is_empty());
     for _ in 0..2 {
         assert_eq!(host.look(&named, &[]).await, None);
     }
-    let ready = host.sdk.ready(python, &config()).unwrap();
-    assert!(ready.join("boto3/__init__.py").is_file());
-    assert!(host.sdk.ready(Language::Python(11), &config()).is_none());
+    let shown = host.sdk.brought(Language::Python(12), &config(), &[]);
+    let boto3 = shown.shared.unwrap().join("packages/boto3/__init__.py");
+    assert!(boto3.is_file() && shown.set.is_none());
+    assert!(!host.sdk.place(11).exists());
     let said = host.said.lock();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
@@ -130,14 +167,7 @@ async fn it_is_fetched_once_where_it_is_named_and_not_brought() {
 
 #[tokio::test]
 async fn packages_of_node_are_fetched_as_they_are_named() {
-    let mut host = host("");
-    let npm = host.folder.join("npm");
-    // `install --prefix FOLDER ...`
-    let script = "#!/bin/sh\n/bin/mkdir -p $3/node_modules/@aws-sdk/client-s3\n";
-    std::fs::write(&npm, script).unwrap();
-    std::fs::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).unwrap();
-    host.sdk.surroundings.path = vec![host.folder.clone()];
-    host.interpreter.language = Language::Node(20);
+    let host = host_with_npm("/bin/mkdir -p $3/node_modules/@aws-sdk/client-s3");
     let node = Language::Node(20);
     let brought = [
         ("index.mjs", "import '@aws-sdk/client-s3'"),
@@ -148,13 +178,13 @@ async fn packages_of_node_are_fetched_as_they_are_named() {
         ),
     ];
     assert_eq!(host.look(&brought, &[]).await, None);
-    assert!(host.sdk.ready(node, &config()).is_none());
+    assert!(host.sdk.brought(node, &config(), &[]).set.is_none());
     let old = host.look(&[("index.js", "require('aws-sdk')")], &[]).await;
     assert!(old.unwrap().contains("aws-sdk (version 2)"));
     for _ in 0..2 {
         assert_eq!(host.look(&brought[..1], &[]).await, None);
     }
-    let ready = host.sdk.ready(node, &config()).unwrap();
+    let ready = host.sdk.brought(node, &config(), &[]).set.unwrap();
     assert!(ready.join("@aws-sdk/client-s3").is_dir());
     let said = host.said.lock();
     assert_eq!(said.len(), 1, "{said:?}");
@@ -175,9 +205,132 @@ async fn what_cannot_be_fetched_is_told_with_what_to_do() {
     ] {
         assert!(warning.contains(part), "{warning}");
     }
-    assert!(host.sdk.ready(Language::Python(12), &config()).is_none());
     let left = std::fs::read_dir(host.folder.join("cache/sdk"))
         .unwrap()
         .count();
     assert_eq!(left, 0);
+}
+
+/// What npm does of which the last argument is a package.
+const NPM_INSTALLS: &str = "for name; do :; done
+/bin/mkdir -p $3/node_modules/$name
+echo '{}' > $3/node_modules/$name/package.json
+echo $name >> ${0%/npm}/runs";
+
+#[tokio::test]
+async fn a_running_function_has_what_it_asks_for_fetched_once() {
+    let host = host_with_npm(NPM_INSTALLS);
+    let name = "@aws-sdk/client-s3";
+    let asked = ["a", "b", "c"].map(|function| host.ask(name, function));
+    let answers = futures_util::future::join_all(asked).await;
+    for (answer, said) in answers {
+        assert_eq!(answer, Ok(()));
+        assert_eq!(
+            said.as_deref(),
+            Some(
+                "fetching @aws-sdk/client-s3, which Lambda's runtime brings, once; the function's \
+                 time goes on"
+            )
+        );
+    }
+    assert_eq!(host.ask(name, "d").await, (Ok(()), None));
+    let link = host.shared("node_modules/@aws-sdk/client-s3");
+    assert_eq!(
+        std::fs::read_link(&link).unwrap(),
+        Path::new("../../packages/@aws-sdk+client-s3/node_modules/@aws-sdk/client-s3")
+    );
+    assert!(link.join("package.json").is_file());
+    let runs = std::fs::read_to_string(host.folder.join("runs")).unwrap();
+    assert_eq!(runs, format!("{name}\n"));
+    let said = host.said.lock().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    // Between a package and its link the platform may have ended.
+    std::fs::remove_file(&link).unwrap();
+    assert_eq!(host.ask(name, "a").await.0, Ok(()));
+    assert!(link.join("package.json").is_file());
+    assert_eq!(host.said.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_running_function_has_no_other_name_fetched() {
+    let host = host_with_npm(NPM_INSTALLS);
+    for name in ["left-pad", "@aws-sdk/../left-pad", "--version", "boto3", ""] {
+        let (answer, said) = host.ask(name, "a").await;
+        assert!(
+            answer
+                .unwrap_err()
+                .contains("nothing that Lambda's runtime brings")
+        );
+        assert_eq!(said, None);
+    }
+    assert!(!host.folder.join("runs").exists());
+}
+
+#[tokio::test]
+async fn a_running_function_cannot_have_npm_run_in_a_loop() {
+    let host = host_with_npm("echo x >> ${0%/npm}/runs; echo 'npm error offline' >&2; exit 1");
+    let (answer, said) = host.ask("@aws-sdk/client-s3", "a").await;
+    assert_eq!(answer, Err("npm: npm error offline".to_owned()));
+    assert!(said.is_some());
+    let (again, said) = host.ask("@aws-sdk/client-s3", "b").await;
+    assert!(again.unwrap_err().contains("offline (tried again after"));
+    assert_eq!(said, None);
+    for number in 0..20 {
+        let (answer, _) = host.ask(&format!("@aws-sdk/x{number}"), "a").await;
+        assert!(answer.is_err());
+    }
+    let runs = std::fs::read_to_string(host.folder.join("runs")).unwrap();
+    assert_eq!(runs.lines().count(), 4);
+    let entries = |path: PathBuf| std::fs::read_dir(path).map_or(0, Iterator::count);
+    assert_eq!(entries(host.folder.join("cache/sdk")), 0);
+}
+
+#[tokio::test]
+async fn so_many_packages_are_kept_for_running_functions() {
+    let host = host_with_npm(NPM_INSTALLS);
+    for number in 0..64 {
+        let made = host.shared(&format!("packages/@aws-sdk+x{number}"));
+        std::fs::create_dir_all(made).unwrap();
+    }
+    let (answer, _) = host.ask("@aws-sdk/client-s3", "a").await;
+    assert!(
+        answer
+            .unwrap_err()
+            .contains("64 packages have been fetched")
+    );
+}
+
+#[tokio::test]
+async fn what_a_dead_process_left_half_way_is_removed() {
+    let host = host_with_npm(NPM_INSTALLS);
+    let cache = host.folder.join("cache/sdk");
+    // No process has such a number.
+    std::fs::create_dir_all(cache.join("4194305.3.partial/node_modules")).unwrap();
+    std::fs::create_dir_all(cache.join("1.3.partial")).unwrap();
+    assert_eq!(host.ask("@smithy/types", "a").await.0, Ok(()));
+    assert!(!cache.join("4194305.3.partial").exists() && cache.join("1.3.partial").exists());
+}
+
+#[tokio::test]
+async fn python_has_all_of_it_fetched_at_once() {
+    let host = host(INSTALLS);
+    assert_eq!(host.ask("s3transfer", "a").await.0, Ok(()));
+    assert!(host.shared("packages/boto3/__init__.py").is_file());
+    assert_eq!(host.ask("boto3", "a").await, (Ok(()), None));
+}
+
+#[test]
+fn what_layers_bring_is_not_hidden_from_the_root() {
+    let host = host("");
+    let layer = host.folder.join("layer");
+    let shown = |layers: &[PathBuf]| host.sdk.brought(Language::Node(22), &config(), layers);
+    std::fs::create_dir_all(layer.join("nodejs/node_modules/left-pad")).unwrap();
+    assert!(shown(&[]).at_root && shown(std::slice::from_ref(&layer)).at_root);
+    std::fs::create_dir_all(layer.join("nodejs/node22/node_modules/@smithy/x")).unwrap();
+    assert!(!shown(&[layer]).at_root);
+    let mut config = config();
+    config
+        .environment
+        .insert("NODE_PATH".to_owned(), "/var/task/mine".to_owned());
+    assert!(!host.sdk.brought(Language::Node(22), &config, &[]).at_root);
 }

@@ -30,6 +30,10 @@ pub(crate) const FLAG_TOO_LARGE: u16 = 1;
 pub(crate) const FLAG_LAST: u16 = 2;
 /// On `Data`: part of an error, where the answer itself is streamed.
 pub(crate) const FLAG_ERROR: u16 = 4;
+/// On `InitError`: what it lacked has been fetched meanwhile, so that a new process would load.
+pub(crate) const FLAG_AGAIN: u16 = 8;
+/// On `Brought`: it could not be done.
+pub(crate) const FLAG_REFUSED: u16 = 16;
 
 /// The id in frames that belong to no invocation.
 pub(crate) const NOBODY: [u8; 16] = [0; 16];
@@ -65,6 +69,11 @@ pub(crate) enum Kind {
     /// Launcher to host: the answer is streamed; payload: its content type. Each `Data` that
     /// follows is passed on as it comes.
     Begin,
+    /// Launcher to host: the function needs something that Lambda's runtime brings; payload: the
+    /// name of a module or package. Until it is answered nothing else can be asked for.
+    Bring,
+    /// Host to launcher: the answer; payload: why it could not be fetched, if it could not.
+    Brought,
 }
 
 impl Kind {
@@ -83,6 +92,8 @@ impl Kind {
             10 => Self::Cancel,
             11 => Self::Log,
             12 => Self::Begin,
+            13 => Self::Bring,
+            14 => Self::Brought,
             _ => return None,
         })
     }
@@ -102,6 +113,8 @@ impl Kind {
             Self::Cancel => 10,
             Self::Log => 11,
             Self::Begin => 12,
+            Self::Bring => 13,
+            Self::Brought => 14,
         }
     }
 }
@@ -243,7 +256,7 @@ mod tests {
         #[test]
         fn frames_survive_any_cut(
             payload in proptest::collection::vec(any::<u8>(), 0..600),
-            kind in 1_u8..=12,
+            kind in 1_u8..=14,
             flags: u16,
             id: [u8; 16],
             cut in 0_usize..700,

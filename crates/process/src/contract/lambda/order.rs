@@ -9,6 +9,7 @@ use model::{FunctionConfig, Network};
 
 use super::environment::{Environment, RUNTIME_DIR, TASK_ROOT};
 use crate::interpreter::{Interpreter, Language};
+use crate::sdk::Brought;
 use crate::spawner::{Bind, Companion, Limits, Order};
 
 /// The launcher for Node, as it runs.
@@ -16,11 +17,17 @@ pub(crate) const NODE_LAUNCHER: &[u8] = include_bytes!("../../../launchers/node/
 /// The launcher for Python, which each interpreter compiles for itself.
 pub(crate) const PYTHON_LAUNCHER: &[u8] = include_bytes!("../../../launchers/python/launcher.py");
 
-/// Where the SDK is that Lambda's runtime brings, inside.
+/// Where the SDK is that Lambda's runtime brings, as far as it is shared, inside.
 const SDK: &str = "/var/lang/sdk";
-/// The same for Node: where NODE_PATH leads, and where `import` finds it, which knows no path but
-/// that of folders above.
-const NODE_SDK: [&str; 2] = ["/var/runtime/node_modules", "/var/node_modules"];
+/// Tells a launcher so.
+const SDK_VARIABLE: &str = "_DAYFLY_SDK";
+/// Where the packages are that a function on Node names: where NODE_PATH leads, and where `import`
+/// finds them, which knows no path but that of folders above.
+const NODE_SET: [&str; 2] = ["/var/runtime/node_modules", "/var/node_modules"];
+/// What `import` finds last; those that are shared, where they hide nothing.
+const NODE_LAST: &str = "/node_modules";
+/// Tells Node's launcher that `import` finds nothing there.
+const NODE_HOOKS_VARIABLE: &str = "_DAYFLY_SDK_HOOKS";
 /// Where extensions are, inside.
 const EXTENSIONS: &str = "/opt/extensions";
 /// Where the interpreters are, inside.
@@ -57,8 +64,8 @@ pub(crate) enum Program {
         compiled: Bytes,
         /// At which port of this host a debugger attaches, where one is listened for.
         inspect: Option<u16>,
-        /// What Lambda's runtime brings besides, where it was fetched.
-        sdk: Option<PathBuf>,
+        /// What Lambda's runtime brings besides.
+        sdk: Brought,
     },
     /// The function's own program, by its path inside.
     Bootstrap(PathBuf),
@@ -71,6 +78,8 @@ pub(crate) struct Rules {
     pub(crate) tmp_exec: bool,
     /// Whether a function may have an outside network.
     pub(crate) outside: bool,
+    /// Whether it has a root of its own.
+    pub(crate) has_root: bool,
 }
 
 /// The order for an instance.
@@ -121,9 +130,7 @@ pub(crate) fn order(
             sdk,
         } => {
             place(&mut order, interpreter, start);
-            if let Some(source) = sdk {
-                show_sdk(&mut order, source, interpreter.language, &mut variables);
-            }
+            show_sdk(&mut order, sdk, interpreter.language, rules, &mut variables);
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
                 Language::Node(_) => {
@@ -166,26 +173,34 @@ fn companions(
     extensions.iter().map(companion).collect()
 }
 
-/// Shows what the vendor's runtime brings.
+/// Shows what the vendor's runtime brings. What is shared is shown to everybody, for no more can
+/// be once a sandbox runs.
 fn show_sdk(
     order: &mut Order,
-    source: &Path,
+    sdk: &Brought,
     language: Language,
+    rules: Rules,
     variables: &mut Vec<(String, String)>,
 ) {
-    let targets = match language {
-        Language::Python(_) => {
-            // Read by the launcher, which puts it behind everything else.
-            variables.push(("_DAYFLY_SDK".to_owned(), SDK.to_owned()));
-            &[SDK][..]
-        }
-        Language::Node(_) => &NODE_SDK,
+    let mut bind = |source: &Path, target: &str| {
+        order.binds.push(Bind {
+            source: source.to_owned(),
+            target: PathBuf::from(target),
+        });
     };
-    let bind = |target: &&str| Bind {
-        source: source.to_owned(),
-        target: PathBuf::from(target),
-    };
-    order.binds.extend(targets.iter().map(bind));
+    let is_node = matches!(language, Language::Node(_));
+    if let Some(set) = sdk.set.as_ref().filter(|_| is_node) {
+        NODE_SET.iter().for_each(|target| bind(set, target));
+    }
+    let Some(shared) = &sdk.shared else { return };
+    bind(shared, SDK);
+    variables.push((SDK_VARIABLE.to_owned(), SDK.to_owned()));
+    if is_node && sdk.at_root && rules.has_root {
+        let packages = Path::new(SDK).join("node_modules");
+        order.links.push((PathBuf::from(NODE_LAST), packages));
+    } else if is_node {
+        variables.push((NODE_HOOKS_VARIABLE.to_owned(), "1".to_owned()));
+    }
 }
 
 /// Has the program started by another, where one is named.

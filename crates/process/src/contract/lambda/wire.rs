@@ -13,12 +13,14 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::pipe::Sender;
+use tokio::sync::mpsc;
 
 use super::frame::{
-    self, CREDIT_BYTES_INITIAL, CREDIT_BYTES_STREAMED, FLAG_ERROR, FLAG_LAST, FLAG_TOO_LARGE,
-    Frame, Kind, Malformed, NOBODY,
+    self, CREDIT_BYTES_INITIAL, CREDIT_BYTES_STREAMED, FLAG_AGAIN, FLAG_ERROR, FLAG_LAST,
+    FLAG_REFUSED, FLAG_TOO_LARGE, Frame, Kind, Malformed, NOBODY,
 };
 use super::words;
+use crate::sdk::Heard;
 
 /// Room for what is read at once, in bytes.
 const READ_BYTES: usize = 8 * 1024;
@@ -28,6 +30,8 @@ const PIPE_BYTES: usize = 256 * 1024;
 const COPIED_BYTES: usize = 4 * 1024;
 /// Longest name a launcher may give itself, in bytes.
 const HELLO_BYTES_MAX: usize = 256;
+/// Longest reason that a launcher is told, in bytes.
+const REASON_BYTES_MAX: usize = 4 * 1024;
 
 /// A launcher's socket.
 #[derive(Debug)]
@@ -39,6 +43,20 @@ pub(crate) struct Wire {
     requests: OwnedFd,
     received: BytesMut,
     out: Vec<u8>,
+    /// Where what the launcher asked for last is told of, until it is answered.
+    bringing: Option<mpsc::Receiver<Heard>>,
+}
+
+/// Who hears what a launcher has to say beside its answers.
+pub(crate) trait Listener: Sync {
+    /// It writes a record of the log.
+    fn record(&self, record: Record);
+
+    /// The platform has something to say to whoever reads the function's log.
+    fn tell(&self, text: String);
+
+    /// The function needs something that Lambda's runtime brings. None where nothing can be fetched.
+    fn bring(&self, name: &str) -> Option<mpsc::Receiver<Heard>>;
 }
 
 /// Why no answer can come any more.
@@ -69,6 +87,8 @@ pub(crate) enum Loaded {
     Ready,
     /// It could not be; the error as callers see it.
     Failed(Bytes),
+    /// It could not be, but would be in a new process.
+    Again,
 }
 
 /// How an invocation ended, as the function's process told it.
@@ -122,17 +142,18 @@ impl Wire {
             requests,
             received: BytesMut::new(),
             out: Vec::new(),
+            bringing: None,
         })
     }
 
-    /// Whether nothing was received that was not looked at.
+    /// Whether nothing was received that was not looked at, or is not answered.
     pub(crate) fn is_read(&self) -> bool {
-        self.received.is_empty()
+        self.received.is_empty() && self.bringing.is_none()
     }
 
     /// Waits until the interpreter is up; answers with its name and version.
     pub(crate) async fn hello(&mut self) -> Result<String, Lost> {
-        let frame = self.read().await?;
+        let frame = read(&self.socket, &mut self.received).await?;
         if frame.kind != Kind::Hello || frame.payload.len() > HELLO_BYTES_MAX {
             return Err(Lost::OutOfTurn(frame.kind));
         }
@@ -143,7 +164,7 @@ impl Wire {
     pub(crate) async fn initialise(
         &mut self,
         variables: &[(String, String)],
-        record: &(impl Fn(Record) + Sync),
+        listener: &impl Listener,
     ) -> Result<Loaded, Lost> {
         let mut settings = Vec::new();
         for (name, value) in variables {
@@ -154,12 +175,12 @@ impl Wire {
         self.write().await?;
         let mut body = Body::default();
         loop {
-            let frame = self.read().await?;
+            let frame = self.next(listener).await?;
             match frame.kind {
                 Kind::Ready => return Ok(Loaded::Ready),
                 Kind::Data => self.take_part(&mut body, NOBODY, &frame.payload).await?,
+                Kind::InitError if frame.flags & FLAG_AGAIN != 0 => return Ok(Loaded::Again),
                 Kind::InitError => return Ok(Loaded::Failed(error(body, frame.payload))),
-                Kind::Log => record(log_record(frame.payload)),
                 other => return Err(Lost::OutOfTurn(other)),
             }
         }
@@ -170,15 +191,15 @@ impl Wire {
         &mut self,
         call: &Call,
         arn: &str,
-        record: &(impl Fn(Record) + Sync),
+        listener: &impl Listener,
     ) -> Result<Reply, Lost> {
         let id = id_bytes(call.id.as_str());
         self.write_invocation(id, call, arn).await?;
         let mut body = Body::default();
         let mut stream = None;
         loop {
-            let frame = self.read().await?;
-            if frame.id != id && frame.kind != Kind::Log {
+            let frame = self.next(listener).await?;
+            if frame.id != id {
                 continue;
             }
             let is_part = frame.kind == Kind::Data && frame.flags & FLAG_ERROR == 0
@@ -219,10 +240,57 @@ impl Wire {
                         last,
                     });
                 }
-                Kind::Log => record(log_record(frame.payload)),
                 other => return Err(Lost::OutOfTurn(other)),
             }
         }
+    }
+
+    /// The next frame that is no record and asks for nothing.
+    async fn next(&mut self, listener: &impl Listener) -> Result<Frame, Lost> {
+        loop {
+            let reading = read(&self.socket, &mut self.received);
+            let frame = match &mut self.bringing {
+                None => reading.await?,
+                Some(bringing) => tokio::select! {
+                    heard = bringing.recv() => {
+                        self.heard(heard, listener).await?;
+                        continue;
+                    }
+                    frame = reading => frame?,
+                },
+            };
+            match frame.kind {
+                Kind::Log => listener.record(log_record(frame.payload)),
+                Kind::Bring if self.bringing.is_none() => {
+                    self.bringing = listener.bring(&String::from_utf8_lossy(&frame.payload));
+                    if self.bringing.is_none() {
+                        self.heard(None, listener).await?;
+                    }
+                }
+                Kind::Bring => return Err(Lost::OutOfTurn(frame.kind)),
+                _ => return Ok(frame),
+            }
+        }
+    }
+
+    /// Passes on how it stands with what was asked for.
+    async fn heard(&mut self, heard: Option<Heard>, listener: &impl Listener) -> Result<(), Lost> {
+        let refused = match heard {
+            Some(Heard::Fetching(text)) => {
+                listener.tell(text);
+                return Ok(());
+            }
+            Some(Heard::Over(Ok(()))) => None,
+            Some(Heard::Over(Err(why))) => Some(why),
+            None => Some("nothing can be fetched now".to_owned()),
+        };
+        self.bringing = None;
+        self.out.clear();
+        let flags = if refused.is_some() { FLAG_REFUSED } else { 0 };
+        let mut why = refused.unwrap_or_default();
+        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+        frame::encode(&mut self.out, Kind::Brought, flags, NOBODY, why.as_bytes());
+        self.write().await
     }
 
     /// Hands a part of a streamed answer to who reads it, and lets the launcher send as much more
@@ -305,22 +373,23 @@ impl Wire {
         }
         Ok(())
     }
+}
 
-    async fn read(&mut self) -> Result<Frame, Lost> {
-        loop {
-            if let Some(frame) = frame::decode(&mut self.received)? {
-                return Ok(frame);
-            }
-            let mut ready = self.socket.readable().await?;
-            match receive(ready.get_inner(), &mut self.received) {
-                Ok(0) => return Err(Lost::Closed),
-                // Less than there was room for: there is no more for now, and no need to ask.
-                Ok(count) if count < READ_BYTES => ready.clear_ready(),
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-                Err(_) => return Err(Lost::Closed),
-            }
+/// The next frame. Nothing is lost if it is given up.
+async fn read(socket: &AsyncFd<OwnedFd>, received: &mut BytesMut) -> Result<Frame, Lost> {
+    loop {
+        if let Some(frame) = frame::decode(received)? {
+            return Ok(frame);
+        }
+        let mut ready = socket.readable().await?;
+        match receive(ready.get_inner(), received) {
+            Ok(0) => return Err(Lost::Closed),
+            // Less than there was room for: there is no more for now, and no need to ask.
+            Ok(count) if count < READ_BYTES => ready.clear_ready(),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+            Err(_) => return Err(Lost::Closed),
         }
     }
 }
