@@ -194,7 +194,7 @@ impl Sdk {
         let number = self.stages.fetch_add(1, Ordering::Relaxed);
         let stage = format!("{}.{number}{PARTIAL}", std::process::id());
         let stage = self.cache.join(stage);
-        let fail = |error: std::io::Error| format!("{}: {error}", stage.display());
+        let fail = |error: std::io::Error| unkept(&stage, &error);
         let _ = tokio::fs::remove_dir_all(&stage).await;
         tokio::fs::create_dir_all(&stage).await.map_err(fail)?;
         let installed = fill(stage.clone()).await;
@@ -277,11 +277,23 @@ impl Sdk {
         command.args(more).arg("boto3");
         run(command, &self.surroundings, stage, &*self.clock)
             .await
-            .map_err(|why| format!("pip: {why}"))
+            .map_err(|said| format!("pip: {}", last_line(&said)))
     }
 }
 
-/// Runs a tool that fetches; what it complained of last, where it failed.
+/// Why something fetched cannot be kept; where that is, is no business of a function's.
+fn unkept(path: &Path, error: &std::io::Error) -> String {
+    tracing::warn!(path = %path.display(), %error, "cannot keep what was fetched");
+    format!("it cannot be kept: {error}")
+}
+
+/// What pip complains of last is what it could not do.
+fn last_line(said: &str) -> &str {
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    last.unwrap_or("no reason given").trim()
+}
+
+/// Runs a tool that fetches; what it complained of, where it failed.
 async fn run(
     mut command: tokio::process::Command,
     surroundings: &Surroundings,
@@ -313,9 +325,7 @@ async fn run(
     if status.success() {
         return Ok(());
     }
-    let complaint = String::from_utf8_lossy(&complaint);
-    let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-    Err(last.unwrap_or("no reason given").trim().to_owned())
+    Err(String::from_utf8_lossy(&complaint).into_owned())
 }
 
 /// The first module of the SDK that a package names and neither it nor a layer brings. Blocks.

@@ -469,7 +469,7 @@ function bring(name) {
   if (sdk === undefined) return 'there is no place for it here';
   if (isHere(name)) return undefined;
   if (!heard) return 'nothing can be asked for so early';
-  if (socket.writableLength > 0) return 'nothing can be asked for while an answer is on its way';
+  if (answers.writableLength > 0) return 'nothing can be asked for while an answer is on its way';
   writeNow(SOCKET, frame(BRING, NOBODY, Buffer.from(name)));
   const { flags, payload } = waitFor(BROUGHT);
   if (flags & FLAG_REFUSED) return payload.utf8Slice();
@@ -497,7 +497,7 @@ function waitFor(kind) {
       others.push(whole);
     }
     try {
-      const size = fs.readSync(SOCKET, buffer);
+      const size = fs.readSync(REQUESTS, buffer);
       if (size === 0) process.exit(0);
       bytes = Buffer.concat([bytes, buffer.subarray(0, size)]);
     } catch (error) {

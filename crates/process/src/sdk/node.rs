@@ -10,7 +10,7 @@ use engine::port::Warning;
 use model::FunctionConfig;
 use sha2::{Digest as _, Sha256};
 
-use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, run};
+use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, run, unkept};
 use crate::interpreter::Language;
 
 /// Scopes whose packages Node's runtimes bring.
@@ -83,7 +83,7 @@ impl Sdk {
             self.staged(&place, install).await?;
         }
         let link = shared.join(LINKS).join(name);
-        let fail = |error: std::io::Error| format!("{}: {error}", link.display());
+        let fail = |error: std::io::Error| unkept(&link, &error);
         if let Some(parent) = link.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(fail)?;
         }
@@ -150,7 +150,7 @@ impl Sdk {
             self.staged(&set, |stage| self.npm(stage, packages)).await?;
         }
         let link = self.link_of(config);
-        let fail = |error: std::io::Error| format!("{}: {error}", link.display());
+        let fail = |error: std::io::Error| unkept(&link, &error);
         if let Some(parent) = link.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(fail)?;
         }
@@ -184,7 +184,29 @@ impl Sdk {
         command.args(packages);
         run(command, &self.surroundings, &stage, &*self.clock)
             .await
-            .map_err(|why| format!("npm: {why}"))
+            .map_err(|said| format!("npm: {}", reason(&said)))
+    }
+}
+
+/// Why npm failed, without the paths and the registry's address that it tells as well: a function
+/// may get to read it.
+fn reason(said: &str) -> String {
+    let lines = said.lines().map(|line| {
+        let line = line.trim();
+        let rest = ["npm error", "npm ERR!"]
+            .iter()
+            .find_map(|start| line.strip_prefix(start));
+        rest.unwrap_or(line).trim()
+    });
+    let mut lines = lines.filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("no reason given");
+    match first.strip_prefix("code ") {
+        Some("E404") => "there is no such package (E404)".to_owned(),
+        Some(code @ ("ENOTFOUND" | "EAI_AGAIN" | "ECONNREFUSED" | "ETIMEDOUT" | "ENETUNREACH")) => {
+            format!("the package registry cannot be reached ({code})")
+        }
+        Some(code) => format!("it failed with {code}"),
+        None => first.to_owned(),
     }
 }
 
@@ -329,6 +351,25 @@ mod tests {
         check("const AWS = require('aws-sdk');", &[], true);
         check("require('aws-sdk/clients/s3')", &[], true);
         check("require('aws-sdk-mock')", &[], false);
+    }
+
+    #[test]
+    fn why_npm_failed_is_told_in_short() {
+        let check = |said: &str, expected: &str| assert_eq!(reason(said), expected, "{said}");
+        check(
+            "npm error code E404\nnpm error 404 Not Found - GET https://r/@aws-sdk%2fx\n\
+             npm error A complete log of this run can be found in: /var/npm/_logs/x.log\n",
+            "there is no such package (E404)",
+        );
+        check(
+            "npm ERR! code EAI_AGAIN\nnpm ERR! syscall getaddrinfo\n",
+            "the package registry cannot be reached (EAI_AGAIN)",
+        );
+        check("npm error code EACCES\n", "it failed with EACCES");
+        check("\nnpm error offline\n", "offline");
+        check("sh: node: not found\n", "sh: node: not found");
+        check("it did not come in time", "it did not come in time");
+        check("", "no reason given");
     }
 
     proptest::proptest! {

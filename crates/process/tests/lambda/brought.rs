@@ -314,7 +314,7 @@ async fn what_cannot_be_fetched_is_told_with_its_reason(world: World) {
         for part in [
             "failed",
             "'@aws-sdk/client-s3'",
-            "Lambda's runtime brings it, but it could not be fetched here: npm: npm error offline",
+            "Lambda's runtime brings it, but it could not be fetched here: npm: offline",
             "put it into the package",
         ] {
             assert!(seen.contains(part), "{source}: {part} in {seen}");
