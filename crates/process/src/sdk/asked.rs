@@ -166,11 +166,17 @@ impl Brings {
         let (sdk, finder) = (Arc::clone(&self.sdk), Arc::clone(&self.finder));
         let (wanted, by, name) = (self.wanted, self.function.clone(), name.to_owned());
         tokio::spawn(async move {
-            let over = match finder.find_again(wanted, &*sdk.clock).await {
-                Ok(interpreter) => sdk.bring(interpreter, &name, by, &tell).await,
-                Err(cannot) => Err(cannot.reason),
+            let over = async {
+                match finder.find_again(wanted, &*sdk.clock).await {
+                    Ok(interpreter) => sdk.bring(interpreter, &name, by, &tell).await,
+                    Err(cannot) => Err(cannot.reason),
+                }
             };
-            // The instance may be gone.
+            let over = tokio::select! {
+                over = over => over,
+                // The instance is gone.
+                () = tell.closed() => return,
+            };
             let _ = tell.send(Heard::Over(over)).await;
         });
         heard

@@ -15,8 +15,11 @@ use crate::interpreter::Language;
 
 /// Scopes whose packages Node's runtimes bring.
 const SCOPES: [&str; 2] = ["@aws-sdk/", "@smithy/"];
-/// What they brought before, and no longer do.
+/// What they brought before, and no longer do; much old code needs it.
 const OLD: &str = "aws-sdk";
+const OLD_WARNING: &str = "aws-sdk (version 2) is named in the package, which does not bring it; it \
+     is added here, but Lambda's runtimes from nodejs18.x on bring it no more: put it into the \
+     package, or use @aws-sdk/client-*";
 /// Packages that are fetched for one function (ours; there are some four hundred).
 const PACKAGES_MAX: usize = 100;
 /// Packages that are kept for running functions, of some 15 MB each (ours).
@@ -100,32 +103,32 @@ impl Sdk {
         code: &Path,
         layers: &[PathBuf],
     ) -> Vec<Warning> {
-        if self.set_of(config).is_some() {
-            return Vec::new();
+        if let Some(set) = self.set_of(config) {
+            let old = set.join(OLD).exists();
+            return old.then(|| OLD_WARNING.to_owned()).into_iter().collect();
         }
         let (code, layers) = (code.to_owned(), layers.to_vec());
         let lacks = tokio::task::spawn_blocking(move || lacks(&code, &layers));
         let lack = lacks.await.unwrap_or_default();
-        let mut warnings = Vec::new();
+        let mut packages = lack.packages;
         if lack.old {
-            warnings.push(format!(
-                "{OLD} (version 2) is named in the package, which does not bring it; Lambda's \
-                 runtimes from nodejs18.x on do not either: put it into the package, or use \
-                 @aws-sdk/client-*"
-            ));
+            packages.insert(OLD.to_owned());
         }
-        if !lack.packages.is_empty()
-            && let Err(why) = self.fetch_node(config, &lack.packages).await
-        {
-            let packages: Vec<_> = lack.packages.iter().map(String::as_str).collect();
-            warnings.push(format!(
-                "{} is named in the package, and Lambda's runtime brings it, but it could not be \
-                 fetched, so that loading it fails here: {why}; deploy again with a connection to \
-                 the package registry, or put it into the package",
-                packages.join(", ")
-            ));
+        if packages.is_empty() {
+            return Vec::new();
         }
-        warnings
+        match self.fetch_node(config, &packages).await {
+            Ok(()) => (lack.old.then(|| OLD_WARNING.to_owned()).into_iter()).collect(),
+            Err(why) => {
+                let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+                vec![format!(
+                    "{} is named in the package, which does not bring it, and could not be \
+                     fetched, so that loading it fails here: {why}; deploy again with a connection \
+                     to the package registry, or put it into the package",
+                    packages.join(", ")
+                )]
+            }
+        }
     }
 
     async fn fetch_node(

@@ -179,8 +179,6 @@ async fn packages_of_node_are_fetched_as_they_are_named() {
     ];
     assert_eq!(host.look(&brought, &[]).await, None);
     assert!(host.sdk.brought(node, &config(), &[]).set.is_none());
-    let old = host.look(&[("index.js", "require('aws-sdk')")], &[]).await;
-    assert!(old.unwrap().contains("aws-sdk (version 2)"));
     for _ in 0..2 {
         assert_eq!(host.look(&brought[..1], &[]).await, None);
     }
@@ -189,6 +187,21 @@ async fn packages_of_node_are_fetched_as_they_are_named() {
     let said = host.said.lock();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("fetching @aws-sdk/client-s3"), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_old_sdk_is_added_with_a_warning() {
+    let host = host_with_npm(NPM_INSTALLS);
+    let files = [("index.js", "const AWS = require('aws-sdk')")];
+    for _ in 0..2 {
+        let old = host.look(&files, &[]).await;
+        assert!(old.unwrap().contains("aws-sdk (version 2)"));
+    }
+    let set = host.sdk.brought(Language::Node(20), &config(), &[]).set;
+    assert!(set.unwrap().join("aws-sdk/package.json").is_file());
+    assert_eq!(host.said.lock().len(), 1);
+    // Not because something else asks for it in vain, as libraries do.
+    assert!(host.ask("aws-sdk", "a").await.0.is_err());
 }
 
 #[tokio::test]
