@@ -164,8 +164,8 @@ impl Sdk {
         let why = self.fetch_python(interpreter, minor).await.err()?;
         Some(format!(
             "{module} is named in the package, and Lambda's runtime brings it, but it could not be \
-             fetched, so that importing it fails here: {why}; deploy again with a connection to \
-             the package index, or put it into the package"
+             fetched: {why}; it is tried again when the function imports it, or put it into the \
+             package"
         ))
     }
 

@@ -460,7 +460,7 @@ let heard = false;
 const POLL_MS = 10;
 
 /** The package that a specifier is of, if Lambda's runtime brings such. */
-const broughtPackage = (specifier) => /^(@(?:aws-sdk|smithy)\/[a-z][a-z0-9-]*)(?:\/|$)/.exec(specifier)?.[1];
+const broughtPackage = (specifier) => /^(@(?:aws-sdk|smithy)\/[a-z](?:[a-z0-9-]*[a-z0-9])?)(?:\/|$)/.exec(specifier)?.[1];
 
 const isHere = (name) => fs.existsSync(path.join(sdk, 'node_modules', name, 'package.json'));
 

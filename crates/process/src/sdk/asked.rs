@@ -295,6 +295,7 @@ mod tests {
             "@aws-sdk/x\0",
             "@aws-sdk/Client",
             "@aws-sdk/1",
+            "@aws-sdk/client-",
             "@aws-sdk/é",
             "@aws-sdkx/client-s3",
             " @aws-sdk/client-s3",

@@ -120,11 +120,15 @@ impl Sdk {
         match self.fetch_node(config, &packages).await {
             Ok(()) => (lack.old.then(|| OLD_WARNING.to_owned()).into_iter()).collect(),
             Err(why) => {
+                let again = if lack.old {
+                    "deploy again with a connection to the package registry"
+                } else {
+                    "it is tried again when the function loads it"
+                };
                 let packages: Vec<_> = packages.iter().map(String::as_str).collect();
                 vec![format!(
                     "{} is named in the package, which does not bring it, and could not be \
-                     fetched, so that loading it fails here: {why}; deploy again with a connection \
-                     to the package registry, or put it into the package",
+                     fetched: {why}; {again}, or put it into the package",
                     packages.join(", ")
                 )]
             }
@@ -244,9 +248,14 @@ pub(super) fn is_in_layers(layers: &[PathBuf]) -> bool {
 /// Whether this is the name of a package that Node's runtimes bring, and nothing else.
 pub(super) fn is_package(name: &str) -> bool {
     let inner = SCOPES.iter().find_map(|scope| name.strip_prefix(scope));
-    inner.is_some_and(|inner| {
-        inner.starts_with(|c: char| c.is_ascii_lowercase()) && inner.chars().all(is_plain)
-    })
+    inner.is_some_and(is_inner)
+}
+
+/// Whether a name can follow a scope. One that ends in a hyphen is the beginning of one.
+fn is_inner(inner: &str) -> bool {
+    inner.starts_with(|c: char| c.is_ascii_lowercase())
+        && !inner.ends_with('-')
+        && inner.chars().all(is_plain)
 }
 
 fn is_plain(c: char) -> bool {
@@ -315,7 +324,7 @@ fn collect(text: &str, named: &mut Lack) {
             let end = inner.find(|c| !is_plain(c)).unwrap_or(inner.len());
             let (name, after) = inner.split_at(end);
             let ends = after.starts_with(quote) || after.starts_with('/');
-            if ends && name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            if ends && is_inner(name) {
                 named.packages.insert(format!("{scope}{name}"));
             }
         }
@@ -349,6 +358,7 @@ mod tests {
         );
         check("import(`@aws-sdk/client-${name}`)", &[], false);
         check("require('@aws-sdk/' + name)", &[], false);
+        check("require('@aws-sdk/client-' + name)", &[], false);
         check("// @aws-sdk/client-s3 is used here", &[], false);
         check("require('@aws-sdk/--prefix')", &[], false);
         check("const AWS = require('aws-sdk');", &[], true);

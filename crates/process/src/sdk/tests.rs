@@ -214,7 +214,7 @@ async fn what_cannot_be_fetched_is_told_with_what_to_do() {
     for part in [
         "botocore is named",
         "pip: ERROR: no network",
-        "deploy again with a connection",
+        "tried again when the function imports it",
     ] {
         assert!(warning.contains(part), "{warning}");
     }

@@ -65,8 +65,8 @@ impl Build<'_> {
                 package.sources.insert(0, source);
             }
             Err(error) => self.warnings.push(format!(
-                "{named} is imported, and Lambda's runtime brings it, but it could not be fetched; \
-                 the import will fail here: {error}"
+                "{named} is imported, and Lambda's runtime brings it, but it could not be fetched now; \
+                 it is tried again when the function loads it: {error}"
             )),
         }
         Ok(package)
@@ -219,7 +219,9 @@ fn packages_of(text: &str, scope: &str) -> BTreeSet<String> {
     let found = specifiers(text).filter_map(|specifier| {
         let name = specifier.strip_prefix(scope)?.split('/').next()?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-        let named = !name.is_empty() && !name.starts_with(['.', '-']) && name.chars().all(plain);
+        // One that ends in a hyphen is the beginning of one that is put together later.
+        let whole = !name.starts_with(['.', '-']) && !name.ends_with('-');
+        let named = !name.is_empty() && whole && name.chars().all(plain);
         named.then(|| format!("{scope}{name}"))
     });
     found.collect()
@@ -338,5 +340,6 @@ mod tests {
         };
         check("require('@aws-sdk/b/dist/x')", &["@aws-sdk/b"]);
         check("require('@aws-sdk/' + name)", &[]);
+        check("require('@aws-sdk/client-' + name)", &[]);
     }
 }

@@ -65,7 +65,7 @@ async fn the_node_sdk_is_there_as_in_lambda_s_runtime() {
     );
     bench.check(expect![[r#"
         index.handler index.js node_modules/@smithy/types/package.json
-        ["@aws-sdk/client-sqs is imported, and Lambda's runtime brings it, but it could not be fetched; the import will fail here: build fn: `npm install --no-save --no-package-lock --no-audit --no-fund --omit=dev --ignore-scripts --fetch-retries=0 --prefix . @aws-sdk/client-sqs` ended with status 1\n    offline\nconnect to the registry once, or name the packages in package.json"]
+        ["@aws-sdk/client-sqs is imported, and Lambda's runtime brings it, but it could not be fetched now; it is tried again when the function loads it: build fn: `npm install --no-save --no-package-lock --no-audit --no-fund --omit=dev --ignore-scripts --fetch-retries=0 --prefix . @aws-sdk/client-sqs` ended with status 1\n    offline\nconnect to the registry once, or name the packages in package.json"]
         npm install @aws-sdk/client-sqs, which Lambda's runtime brings
           offline
     "#]]).await;
