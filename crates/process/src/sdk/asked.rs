@@ -19,8 +19,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// What may be remembered so of one function, and of all (ours): no more is tried meanwhile.
 const FAILED_OF_ONE_MAX: usize = 4;
 const FAILED_MAX: usize = 16;
-/// Fetches that run at once, and those that run or wait for their turn (ours).
+/// Fetches that run at once, and those that run or wait for their turn, of one function and of all
+/// (ours).
 const AT_ONCE: usize = 2;
+const RUNNING_OF_ONE_MAX: usize = 4;
 const RUNNING_MAX: usize = 16;
 /// How long whoever asks is kept waiting; the fetch goes on (ours).
 const WAIT_LIMIT: Duration = Duration::from_secs(120);
@@ -71,8 +73,14 @@ pub(super) struct Asked {
 
 #[derive(Debug, Default)]
 struct State {
-    running: HashMap<Wanted, watch::Receiver<Option<Ended>>>,
+    running: HashMap<Wanted, Running>,
     failed: HashMap<Wanted, Failed>,
+}
+
+#[derive(Debug)]
+struct Running {
+    by: FunctionId,
+    ended: watch::Receiver<Option<Ended>>,
 }
 
 #[derive(Debug)]
@@ -105,7 +113,7 @@ impl State {
     /// Decides; an error is the answer to whoever asks.
     fn turn(&mut self, wanted: &Wanted, by: &FunctionId, now: Duration) -> Result<Turn, String> {
         if let Some(running) = self.running.get(wanted) {
-            return Ok(Turn::Wait(running.clone()));
+            return Ok(Turn::Wait(running.ended.clone()));
         }
         self.failed.retain(|_, failed| now < failed.until);
         if let Some(failed) = self.failed.get(wanted) {
@@ -119,10 +127,15 @@ impl State {
                     .to_owned(),
             );
         }
-        if self.running.len() >= RUNNING_MAX {
+        let of_one = self.running.values().filter(|running| running.by == *by);
+        if of_one.count() >= RUNNING_OF_ONE_MAX || self.running.len() >= RUNNING_MAX {
             return Err("too much else is being fetched now".to_owned());
         }
-        let (ends, running) = watch::channel(None);
+        let (ends, ended) = watch::channel(None);
+        let running = Running {
+            by: by.clone(),
+            ended,
+        };
         self.running.insert(wanted.clone(), running);
         Ok(Turn::Fetch(ends))
     }
@@ -377,12 +390,20 @@ mod tests {
     #[test]
     fn so_much_is_fetched_at_once_and_no_more() {
         let mut state = State::default();
-        let begun: Vec<_> = (0..100)
-            .map(|number| state.turn(&package(number), &function("a"), Duration::ZERO))
-            .collect();
-        assert_eq!(
-            begun.iter().filter(|turn| turn.is_ok()).count(),
-            RUNNING_MAX
-        );
+        let mut begun = |by: &str, range: std::ops::Range<usize>| {
+            let turns = range.filter(|number| {
+                state
+                    .turn(&package(*number), &function(by), Duration::ZERO)
+                    .is_ok()
+            });
+            turns.count()
+        };
+        assert_eq!(begun("a", 0..100), RUNNING_OF_ONE_MAX);
+        let others: usize = (1..10)
+            .map(|other| begun(&format!("b{other}"), other * 100..other * 100 + 100))
+            .sum();
+        assert_eq!(others, RUNNING_MAX - RUNNING_OF_ONE_MAX);
+        // Whoever only waits with others may.
+        assert_eq!(begun("c", 0..4), 4);
     }
 }

@@ -256,7 +256,7 @@ async fn an_import_asks_for_what_the_runtime_brings(world: World) {
             .status()
             .unwrap()
             .success();
-        // Of a layer, into which nobody looks ahead.
+        // Nobody has looked at it ahead.
         let deep = "import { FROM } from '@aws-sdk/client-s3'; export const found = FROM;";
         let source = "import { found } from './lib/deep.mjs';
 export const handler = async (name) => name ? (await import(name)).FROM : found;";
