@@ -497,7 +497,8 @@ fn front(
         account_concurrency: config.account_concurrency,
         endpoint,
         moved_urls,
-        urls_open: Some(urls_open),
+        // Nobody would tell of ports where there are none.
+        urls_open: config.url_ports.then_some(urls_open),
     };
     Front {
         urls: gateway::url::FunctionUrls::new(engine.clone(), Arc::clone(clock)),

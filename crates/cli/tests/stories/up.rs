@@ -195,6 +195,29 @@ refused('InvalidSignatureException', boto3.client('lambda').list_functions)
 }
 
 #[test]
+fn function_urls_are_made_changed_and_removed_at_a_server() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(data.path(), &[]);
+    server.boto3(
+        r#"
+import io, zipfile
+lambda_ = boto3.client('lambda', config=botocore.config.Config(read_timeout=20))
+code = io.BytesIO()
+with zipfile.ZipFile(code, 'w') as archive:
+    archive.writestr('app.py', 'def handler(event, context): return 1')
+lambda_.create_function(
+    FunctionName='f', Runtime='python3.13', Handler='app.handler', Code={'ZipFile': code.getvalue()},
+    Role='arn:aws:iam::000000000000:role/r')
+made = lambda_.create_function_url_config(FunctionName='f', AuthType='AWS_IAM')
+changed = lambda_.update_function_url_config(FunctionName='f', AuthType='NONE')
+assert changed['FunctionUrl'] == made['FunctionUrl']
+lambda_.delete_function_url_config(FunctionName='f')
+assert lambda_.list_function_url_configs(FunctionName='f')['FunctionUrlConfigs'] == []
+"#,
+    );
+}
+
+#[test]
 fn a_key_is_shown_once_and_ends_when_it_is_removed() {
     let data = tempfile::tempdir().expect("a folder");
     let folder = data.path().to_str().expect("a UTF-8 path");
