@@ -1,6 +1,6 @@
 //! What the tests need of the host, and the line that installs what is missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -31,6 +31,7 @@ pub struct Missing {
 
 /// Looks for everything at once, so that one line of installing is enough.
 pub fn check() -> Result<Python> {
+    check_place(&crate::tree::root())?;
     let mut missing = Vec::new();
     let tools: [(&str, &'static [&'static str]); 3] = [
         ("cc", &["gcc", "libc6-dev"]),
@@ -65,6 +66,18 @@ pub fn check() -> Result<Python> {
         Some(python) if missing.is_empty() => Ok(python),
         _ => bail!("{}", explain(&missing)),
     }
+}
+
+/// Sandboxes have a `/tmp` of their own, and would not see what is built and fetched below it.
+fn check_place(root: &Path) -> Result<()> {
+    if root.starts_with("/tmp") {
+        bail!(
+            "the tests cannot run in {}: sandboxes have a /tmp of their own and would not see what \
+             is built and fetched here; move the clone out of /tmp, then run `cargo xtask test` again",
+            root.display()
+        );
+    }
+    Ok(())
 }
 
 /// What is missing and the one line that installs it.
@@ -127,6 +140,14 @@ fn parse_python(text: &str) -> Option<Python> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clone_that_sandboxes_cannot_see_is_refused() {
+        let refused = check_place(Path::new("/tmp/clone")).unwrap_err();
+        assert!(refused.to_string().contains("move the clone"), "{refused}");
+        assert!(check_place(Path::new("/srv/tmp/clone")).is_ok());
+        assert!(check_place(Path::new("/tmpfs/clone")).is_ok());
+    }
 
     #[test]
     fn versions_are_understood() {
