@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Archive, Code, limit};
-
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{Error, Shared};

@@ -43,6 +43,12 @@ fn parts_of_host(host: &str) -> Option<(&str, &str)> {
     (valid && !after.is_empty()).then_some((id, region))
 }
 
+/// Whether a request's host says that a URL is in another region than it is.
+fn is_elsewhere(view: &UrlView, host: &str) -> bool {
+    let named = parts_of_host(host).filter(|(id, _)| *id == view.url.url_id.as_str());
+    named.is_some_and(|(_, region)| region != view.function.id.region.as_str())
+}
+
 /// Who signed a request, put into its extensions by whoever has verified it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller(pub Principal);
@@ -56,21 +62,14 @@ impl FunctionUrls {
     /// Whether a request at the URL that has this id needs a sender: none that a browser makes by
     /// itself, to see whether it may.
     pub fn is_for_signed(&self, url_id: &str, request: &Parts) -> bool {
-        let Some(view) = self.view(url_id, request) else {
+        let found = self.engine.find_url(url_id);
+        let Some(view) = found.filter(|view| view.url.auth == UrlAuth::Signed) else {
             return false;
         };
         let ruled =
             view.url.cors.is_some() && cors::is_preflight(&request.method, &request.headers);
-        view.url.auth == UrlAuth::Signed && !ruled
-    }
-
-    /// The URL that has this id, unless the request's host says that it is in another region.
-    fn view(&self, url_id: &str, request: &Parts) -> Option<Arc<UrlView>> {
-        let view = self.engine.find_url(url_id)?;
         let host = crate::guard::host_of(request).unwrap_or_default();
-        let named = parts_of_host(&host).filter(|(id, _)| *id == url_id);
-        let elsewhere = named.is_some_and(|(_, region)| region != view.function.id.region.as_str());
-        (!elsewhere).then_some(view)
+        !ruled && !is_elsewhere(&view, &host)
     }
 
     /// What a sender is told who may not use a URL.
@@ -85,7 +84,9 @@ impl FunctionUrls {
     }
 
     async fn answer(&self, url_id: &str, request: Parts, body: Body) -> Response<Body> {
-        let Some(view) = self.view(url_id, &request) else {
+        let host = crate::guard::host_of(&request).unwrap_or_default();
+        let found = self.engine.find_url(url_id);
+        let Some(view) = found.filter(|view| !is_elsewhere(view, &host)) else {
             return unknown();
         };
         let rules = view.url.cors.as_ref();
@@ -97,7 +98,7 @@ impl FunctionUrls {
             return response;
         }
         let ids = Ids::new(self.clock.as_ref(), request.headers.get(event::TRACE_ID));
-        let mut response = match self.run(&view, &request, body, &ids).await {
+        let mut response = match self.run(&view, &request, host, body, &ids).await {
             Ok(response) => response,
             Err(refused) => refused.response(),
         };
@@ -114,6 +115,7 @@ impl FunctionUrls {
         &self,
         view: &UrlView,
         request: &Parts,
+        host: String,
         body: Body,
         ids: &Ids,
     ) -> Result<Response<Body>, Refused> {
@@ -126,7 +128,6 @@ impl FunctionUrls {
             },
         };
         let body = collect(body).await?;
-        let host = crate::guard::host_of(request).unwrap_or_default();
         let domain = match id_of_host(&host) {
             Some(_) => host,
             None => format!("{url_id}.lambda-url.{}.on.aws", function.id.region),

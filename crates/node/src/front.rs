@@ -87,9 +87,12 @@ impl Front {
             return plain(StatusCode::FORBIDDEN, &words);
         }
         let hidden = door == Door::Status && self.is_hidden(&parts);
+        let for_signed =
+            matches!(&door, Door::FunctionUrl(url_id) if self.urls.is_for_signed(url_id, &parts));
         let request = Request::from_parts(parts, body);
         match door {
-            Door::FunctionUrl(url_id) => self.url(&url_id, request).await,
+            Door::FunctionUrl(url_id) if for_signed => self.signed_url(&url_id, request).await,
+            Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
             Door::Status if hidden => plain(
                 StatusCode::FORBIDDEN,
                 "metrics are told to this host only\n",
@@ -110,14 +113,8 @@ impl Front {
         }
     }
 
-    /// A request at a function's URL, with its sender where the URL is for those who sign.
-    async fn url(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let for_signed = self.urls.is_for_signed(url_id, &parts);
-        let request = Request::from_parts(parts, body);
-        if !for_signed {
-            return self.urls.handle(url_id, request).await;
-        }
+    /// A request at a function's URL that is for those who sign, with its sender.
+    async fn signed_url(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
         match self.aws.sender(request, "lambda").await {
             Ok(known) => {
                 let mut request = known.request;
