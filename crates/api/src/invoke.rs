@@ -26,7 +26,7 @@ impl Api {
         let id = InvocationId::from_random(self.clock.random_id());
         let call = Invoke {
             principal: Principal::Account(self.settings.account.clone()),
-            public_url: false,
+            url: None,
             target,
             id: Some(id.clone()),
             payload,

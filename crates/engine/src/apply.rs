@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::principal::{Action, may};
+use model::principal::may_use;
 use model::{FunctionId, Principal, VersionId};
 use store::{Expect, Op, Transaction};
 
@@ -207,7 +207,7 @@ impl Shared {
         if self.in_flight.is_stopping() {
             return Err(Error::Stopping);
         }
-        if may(who, Action::Write, function, false) {
+        if may_use(who, &function.account) {
             return Ok(());
         }
         Err(Error::Denied {

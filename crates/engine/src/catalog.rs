@@ -45,6 +45,9 @@ pub(crate) struct Entry {
     pub(crate) latest: Version,
     /// Published versions, by number.
     pub(crate) published: BTreeMap<u64, Version>,
+    /// What the policies let everybody invoke through a function URL, by the keys of qualifiers:
+    /// weighed once, as every request there asks for it.
+    pub(crate) open_urls: BTreeSet<String>,
 }
 
 /// One version of a function, to be shown and to be run.
@@ -261,6 +264,7 @@ impl Entry {
             .map(|(number, (revision, at_ms))| (number, view(revision, at_ms)))
             .collect();
         Self {
+            open_urls: record.open_urls(),
             record,
             stored,
             gate,

@@ -15,9 +15,6 @@ use crate::{Error, Shared};
 /// What a thing is called in errors that name a function.
 const FUNCTION: &str = "function";
 
-/// Times that an update is made anew because the function changed meanwhile.
-const TRIES: u32 = 10;
-
 /// Settings that were looked at, and where their code is.
 struct Examined {
     config: FunctionConfig,
@@ -82,55 +79,49 @@ impl Shared {
             publish,
             dry_run,
         } = update;
-        for _ in 0..TRIES {
-            let before = Arc::clone(self.catalog.load().get(function)?);
-            let name = function.name.as_str();
-            check_expected(expected, Some(before.record.revision), FUNCTION, name)?;
-            let mut config = FunctionConfig::clone(&before.record.config);
-            edit(&mut config);
-            let examined = self.look_at(function, config).await?;
-            if dry_run {
-                let view = before.latest.view.with(examined.config);
-                return Ok(Changed {
-                    view: Arc::new(view),
-                    warnings: examined.warnings,
+        let before = Arc::clone(self.catalog.load().get(function)?);
+        let name = function.name.as_str();
+        check_expected(expected, Some(before.record.revision), FUNCTION, name)?;
+        let mut config = FunctionConfig::clone(&before.record.config);
+        edit(&mut config);
+        let examined = self.look_at(function, config).await?;
+        if dry_run {
+            let view = before.latest.view.with(examined.config);
+            return Ok(Changed {
+                view: Arc::new(view),
+                warnings: examined.warnings,
+            });
+        }
+        let shared = Arc::clone(self);
+        self.finish(async move {
+            let _writing = shared.writing.lock().await;
+            let now = Arc::clone(shared.catalog.load().get(&before.record.id)?);
+            let id = &now.record.id;
+            check_expected(
+                expected,
+                Some(now.record.revision),
+                FUNCTION,
+                id.name.as_str(),
+            )?;
+            // Whoever changed the settings or the code meanwhile saw none of this change, and
+            // this change saw none of that.
+            if now.record.config != before.record.config {
+                return Err(Error::Conflict {
+                    function: id.clone(),
                 });
             }
-            let (shared, publish) = (Arc::clone(self), publish.clone());
-            let changed = self
-                .finish(async move { shared.update_if_same(&before, examined, publish).await })
-                .await?;
-            if let Some(changed) = changed {
-                return Ok(changed);
+            shared.code_of(&examined.config).await?;
+            let mut record = now.record.clone();
+            let same = *record.config == examined.config;
+            if !same {
+                record.config = Arc::new(examined.config);
             }
-        }
-        Err(Error::Conflict {
-            function: function.clone(),
+            let folders = (!same).then_some(examined.folders);
+            shared
+                .make(Some(now), record, folders, publish, examined.warnings)
+                .await
         })
-    }
-
-    /// None where the function changed since `before`.
-    async fn update_if_same(
-        &self,
-        before: &Arc<Entry>,
-        examined: Examined,
-        publish: Option<Publication>,
-    ) -> Result<Option<Changed>, Error> {
-        let _writing = self.writing.lock().await;
-        let now = Arc::clone(self.catalog.load().get(&before.record.id)?);
-        if now.stored != before.stored {
-            return Ok(None);
-        }
-        self.code_of(&examined.config).await?;
-        let mut record = now.record.clone();
-        let same = *record.config == examined.config;
-        if !same {
-            record.config = Arc::new(examined.config);
-        }
-        let folders = (!same).then_some(examined.folders);
-        self.make(Some(now), record, folders, publish, examined.warnings)
-            .await
-            .map(Some)
+        .await
     }
 
     /// Writes a function whose settings are decided. Only while `writing` is held.

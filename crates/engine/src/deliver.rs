@@ -324,7 +324,7 @@ impl Delivery {
             &self.shared,
             Invoke {
                 principal: Principal::Platform,
-                public_url: false,
+                url: None,
                 target,
                 id: Some(id),
                 payload,

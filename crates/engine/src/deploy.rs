@@ -47,7 +47,7 @@ impl Shared {
         let folders = self.code_of(&deployment.config).await?;
         let before = self.catalog.load().get(function).ok().cloned();
         self.check_reservation(function, deployment.reserved_concurrency)?;
-        let change = self.change(before.as_deref(), function, deployment, folders);
+        let change = self.change(before.as_deref(), function, deployment, folders)?;
         let version = match (&change.published, deployment.publish) {
             (Some(published), _) => VersionId::Number(published.number),
             (None, true) => VersionId::Number(change.record.last_version),
@@ -106,7 +106,7 @@ impl Shared {
         function: &FunctionId,
         deployment: &Deployment,
         folders: Folders,
-    ) -> Change {
+    ) -> Result<Change, Error> {
         let mut record = before.map_or_else(
             || FunctionRecord::new(function, Arc::new(deployment.config.clone())),
             |before| before.record.clone(),
@@ -121,6 +121,7 @@ impl Shared {
         if record.url.is_some() && record.url_id.is_none() {
             record.url_id = Some(self.url_id());
         }
+        record.agree_on_url()?;
         let published = deployment
             .publish
             .then(|| self.next_version(before, &mut record, &Publication::default()))
@@ -129,30 +130,34 @@ impl Shared {
             record.revision += 1;
             record.changed_ms = self.clock.now_ms();
         }
-        Change {
+        Ok(Change {
             record,
             latest: new_code.then_some(Some(folders)),
             published,
             removed: None,
-        }
+        })
     }
 
-    /// The version that publishing `record` makes; none where the last one is the same.
+    /// The version that publishing `record` makes; none where nothing but what a version says of
+    /// itself would differ from the last one.
     pub(crate) fn next_version(
         &self,
         before: Option<&Entry>,
         record: &mut FunctionRecord,
         publication: &Publication,
     ) -> Option<VersionRecord> {
-        let mut config = Arc::clone(&record.config);
-        if let Some(description) = &publication.description {
-            Arc::make_mut(&mut config)
-                .description
-                .clone_from(description);
-        }
         let last = before.and_then(|entry| entry.published.get(&record.last_version));
-        if last.is_some_and(|last| last.revision.config == config) {
+        if last.is_some_and(|last| record.was_published_as(&last.revision.config)) {
             return None;
+        }
+        let mut config = Arc::clone(&record.config);
+        record.last_description = None;
+        if let Some(description) = &publication.description
+            && *description != config.description
+        {
+            let of_version = Arc::make_mut(&mut config);
+            let own = std::mem::replace(&mut of_version.description, description.clone());
+            record.last_description = Some(own);
         }
         record.last_version += 1;
         Some(VersionRecord {
@@ -266,5 +271,21 @@ impl Shared {
             );
         }
         id
+    }
+}
+
+impl FunctionRecord {
+    /// Whether these settings of the last version came of what the function is now.
+    fn was_published_as(&self, last: &FunctionConfig) -> bool {
+        match &self.last_description {
+            None => *self.config == *last,
+            Some(own) => {
+                let described = FunctionConfig {
+                    description: own.clone(),
+                    ..last.clone()
+                };
+                *self.config == described
+            }
+        }
     }
 }

@@ -226,8 +226,7 @@ impl Shared {
             return Ok(None);
         };
         let found: InvocationRecord = record::read(&found.key, &found.value)?;
-        let action = model::principal::Action::Read;
-        if !model::principal::may(who, action, &found.function, false) {
+        if !model::principal::may_use(who, &found.function.account) {
             return Ok(None);
         }
         Ok(Some(EventView {

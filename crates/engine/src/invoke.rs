@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use model::principal::{Action, may};
-use model::{Execution, InvocationId, MeterRecord, StartKind, VersionId, limit, policy};
+use model::principal::may_use;
+use model::{Execution, InvocationId, MeterRecord, Principal, StartKind, UrlAuth, VersionId};
+use model::{limit, policy};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -169,13 +170,7 @@ pub(crate) fn authorize<'a>(
     request: &Invoke,
 ) -> Result<&'a Arc<Entry>, Error> {
     let function = &request.target.function;
-    let own = may(
-        &request.principal,
-        Action::Invoke,
-        function,
-        request.public_url,
-    );
-    if own
+    if may_use(&request.principal, &function.account)
         || catalog
             .get(function)
             .is_ok_and(|entry| is_let_in(entry, request))
@@ -188,17 +183,26 @@ pub(crate) fn authorize<'a>(
     })
 }
 
-/// Whether the policy of what is asked for lets another account's callers invoke it.
+/// Whether the policy of what is asked for lets callers invoke it who are not of its account.
 fn is_let_in(entry: &Entry, request: &Invoke) -> bool {
+    let key = qualifier_key(&request.target.qualifier);
+    if request.principal == Principal::Public {
+        return request.url == Some(UrlAuth::Nobody) && entry.open_urls.contains(&key);
+    }
     let Some(account) = request.principal.account() else {
         return false;
     };
-    let key = qualifier_key(&request.target.qualifier);
+    let action = match request.url {
+        Some(_) => policy::INVOKE_URL,
+        None => policy::INVOKE,
+    };
+    let asked = policy::Asked {
+        account: Some(account),
+        action,
+        url: request.url,
+    };
     let policy = entry.record.policies.get(&key);
-    policy.is_some_and(|policy| {
-        let mut texts = policy.statements.iter().map(|statement| &statement.text);
-        texts.any(|text| policy::allows(text, account, "lambda:InvokeFunction"))
-    })
+    policy.is_some_and(|policy| policy.allows(&asked))
 }
 
 /// Refuses a payload that is larger than `max` bytes.

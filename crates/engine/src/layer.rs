@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::principal::{Action, may_use};
+use model::principal::may_use;
 use model::{Code, LayerId, LayerVersionId, Principal, limit};
 use serde::{Deserialize, Serialize};
 use store::{Expect, Op, Store, Transaction};
@@ -105,7 +105,7 @@ impl Shared {
         who: &Principal,
         publication: LayerPublication,
     ) -> Result<Arc<LayerView>, Error> {
-        self.may_use_layer(who, "publish", Action::Write, &publication.layer)?;
+        self.may_write_layer(who, "publish", &publication.layer)?;
         if publication.code.size_bytes > limit::UNPACKED_BYTES_MAX {
             let given = publication.code.size_bytes;
             return Err(model::ValidationError::CodeSize { given }.into());
@@ -176,7 +176,7 @@ impl Shared {
         who: &Principal,
         id: &LayerVersionId,
     ) -> Result<(), Error> {
-        self.may_use_layer(who, "remove", Action::Write, &id.layer)?;
+        self.may_write_layer(who, "remove", &id.layer)?;
         let (shared, id) = (Arc::clone(self), id.clone());
         self.finish(async move {
             let _writing = shared.writing.lock().await;
@@ -208,7 +208,7 @@ impl Shared {
         expected: Expected,
         change: PolicyChange,
     ) -> Result<(), Error> {
-        self.may_use_layer(who, "change the policy of", Action::Write, &id.layer)?;
+        self.may_write_layer(who, "change the policy of", &id.layer)?;
         let (shared, id) = (Arc::clone(self), id.clone());
         self.finish(async move {
             let _writing = shared.writing.lock().await;
@@ -245,13 +245,17 @@ impl Shared {
     ) -> Result<Arc<LayerView>, Error> {
         let layers = self.layers.load();
         let (view, _) = layers.version(id)?;
-        let account = who.account().unwrap_or(&id.layer.account);
+        let asked = model::policy::Asked {
+            account: who.account(),
+            action: "lambda:GetLayerVersion",
+            url: None,
+        };
         let shared = view.policy.as_ref().is_some_and(|policy| {
             let mut texts = policy.statements.iter();
-            texts.any(|it| model::policy::allows(&it.text, account, "lambda:GetLayerVersion"))
+            texts.any(|it| model::policy::allows(&it.text, &asked))
         });
         if !shared {
-            self.may_use_layer(who, "use", Action::Read, &id.layer)?;
+            self.may_use_layer(who, "use", &id.layer)?;
         }
         Ok(Arc::clone(view))
     }
@@ -261,7 +265,7 @@ impl Shared {
         who: &Principal,
         id: &LayerId,
     ) -> Result<Vec<Arc<LayerView>>, Error> {
-        self.may_use_layer(who, "list", Action::Read, id)?;
+        self.may_use_layer(who, "list", id)?;
         let layers = self.layers.load();
         let versions = layers.known.get(id).map(|layer| layer.versions.values());
         Ok(versions
@@ -285,16 +289,24 @@ impl Shared {
         newest.map(|(view, _)| Arc::clone(view)).collect()
     }
 
+    fn may_write_layer(
+        &self,
+        who: &Principal,
+        doing: &'static str,
+        layer: &LayerId,
+    ) -> Result<(), Error> {
+        if self.in_flight.is_stopping() {
+            return Err(Error::Stopping);
+        }
+        self.may_use_layer(who, doing, layer)
+    }
+
     fn may_use_layer(
         &self,
         who: &Principal,
         doing: &'static str,
-        action: Action,
         layer: &LayerId,
     ) -> Result<(), Error> {
-        if action == Action::Write && self.in_flight.is_stopping() {
-            return Err(Error::Stopping);
-        }
         if may_use(who, &layer.account) {
             return Ok(());
         }

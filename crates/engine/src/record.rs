@@ -48,6 +48,9 @@ pub(crate) struct FunctionRecord {
     /// Number of the version that was published last; zero where none was.
     #[serde(default)]
     pub(crate) last_version: u64,
+    /// What the function was described as then, where that version is described otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_description: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) aliases: BTreeMap<AliasName, AliasRecord>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -225,6 +228,7 @@ impl FunctionRecord {
             url: None,
             alias_urls: BTreeMap::new(),
             last_version: 0,
+            last_description: None,
             aliases: BTreeMap::new(),
             tags: BTreeMap::new(),
             policies: BTreeMap::new(),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AliasName, FunctionId, FunctionRef, Principal, Qualifier, VersionId, limit, retry};
+use model::{AliasName, FunctionId, FunctionRef, Principal, Qualifier, VersionId};
+use model::{limit, policy, retry};
 
 use crate::apply::{Change, check_expected};
 use crate::catalog::Entry;
@@ -264,6 +265,16 @@ impl PolicyRecord {
             statements: policy.statements.iter().map(statement).collect(),
             revision: policy.revision,
         }
+    }
+
+    /// Whether any statement lets somebody do this.
+    pub(crate) fn allows(&self, asked: &policy::Asked<'_>) -> bool {
+        let mut texts = self.statements.iter().map(|statement| &statement.text);
+        texts.any(|text| policy::allows(text, asked))
+    }
+
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.statements.iter().any(|statement| statement.id == id)
     }
 
     pub(crate) fn view(&self) -> Policy {

@@ -1,12 +1,14 @@
 //! URLs of functions and of their aliases.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{FunctionId, FunctionRef, Principal, Qualifier, UrlConfig};
+use model::{FunctionId, FunctionRef, Principal, Qualifier, UrlAuth, UrlConfig, policy};
 
 use crate::apply::check_expected;
-use crate::record::{AliasUrlRecord, FunctionRecord, UrlRecord};
-use crate::verb::{Expected, UrlSettings};
+use crate::layer::{PolicyChange, changed_policy};
+use crate::record::{AliasUrlRecord, FunctionRecord, PolicyRecord, UrlRecord};
+use crate::verb::{Expected, Statement, UrlSettings};
 use crate::{Error, Shared};
 
 impl Shared {
@@ -89,6 +91,52 @@ impl FunctionRecord {
             }
             Qualifier::Version(_) => None,
         }
+    }
+
+    /// What its policies let everybody invoke through a URL, by the keys of qualifiers.
+    pub(crate) fn open_urls(&self) -> BTreeSet<String> {
+        let asked = policy::Asked {
+            account: None,
+            action: policy::INVOKE_URL,
+            url: Some(UrlAuth::Nobody),
+        };
+        let open = |policy: &PolicyRecord| policy.allows(&asked);
+        let policies = self.policies.iter().filter(|(_, policy)| open(policy));
+        policies.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Has the function's policy agree with what a project says of its URL: it lets everybody in
+    /// where no signature is asked for, and else nobody whom it let in for that.
+    pub(crate) fn agree_on_url(&mut self) -> Result<(), Error> {
+        let public = self
+            .url
+            .as_ref()
+            .is_some_and(|url| url.auth == UrlAuth::Nobody);
+        let key = String::new();
+        let mut before = self.policies.get(&key).cloned();
+        let is_there = |policy: &PolicyRecord| policy.has(policy::PUBLIC_URL);
+        let there = before.as_ref().is_some_and(is_there);
+        if there == public && (!public || self.open_urls().contains(&key)) {
+            return Ok(());
+        }
+        if there {
+            let gone = PolicyChange::Remove(policy::PUBLIC_URL.to_owned());
+            before = changed_policy(before, gone)?;
+        }
+        let after = if public {
+            let statement = Statement {
+                id: policy::PUBLIC_URL.to_owned(),
+                text: policy::public_url(&model::arn::function(&self.id)),
+            };
+            changed_policy(before, PolicyChange::Add(statement))?
+        } else {
+            before
+        };
+        match after {
+            Some(policy) => drop(self.policies.insert(key, policy)),
+            None => drop(self.policies.remove(&key)),
+        }
+        Ok(())
     }
 
     /// All of them.

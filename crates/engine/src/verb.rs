@@ -16,8 +16,9 @@ pub use crate::record::EventState;
 pub struct Deployment {
     /// Settings and code.
     pub config: FunctionConfig,
-    /// Whether the function answers at a URL of its own, without authentication. The engine
-    /// keeps the URL's id and port of an earlier deployment.
+    /// Whether the function answers at a URL of its own. The engine keeps the URL's id and port of
+    /// an earlier deployment, and has the function's policy let everybody in where it asks for no
+    /// signature.
     pub url: Option<UrlSettings>,
     /// Instances that may be busy at once; none shares the account's.
     pub reserved_concurrency: Option<u32>,
@@ -54,8 +55,8 @@ pub struct Deployed {
 pub struct Invoke {
     /// Who asks.
     pub principal: Principal,
-    /// Whether it came in through the function's own public URL.
-    pub public_url: bool,
+    /// Whom the function URL answers that it came in through, if it did.
+    pub url: Option<model::UrlAuth>,
     /// The function as the caller named it.
     pub target: FunctionRef,
     /// Its id, where the door had to choose one already; else the engine chooses.
@@ -167,8 +168,8 @@ pub struct Creation {
 pub struct Update {
     /// What the function must be.
     pub expected: Expected,
-    /// The change; may be made more than once, each time of what the function is then.
-    pub edit: Box<dyn Fn(&mut FunctionConfig) + Send + Sync>,
+    /// The change.
+    pub edit: Box<dyn FnOnce(&mut FunctionConfig) + Send>,
     /// Also publish a version.
     pub publish: Option<Publication>,
     /// Only see whether it could be done.

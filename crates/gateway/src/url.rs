@@ -149,8 +149,12 @@ impl FunctionUrls {
         if payload.len() > limit::REQUEST_BYTES_MAX {
             return Err(Refused::TooLarge);
         }
+        let refused = |error: Error| match error {
+            Error::Denied { .. } if view.url.auth == UrlAuth::Nobody => Refused::Closed,
+            other => Refused::of(&other),
+        };
         let call = Invoke {
-            public_url: principal == Principal::Public,
+            url: Some(view.url.auth),
             principal,
             target: view.target.clone(),
             id: Some(ids.invocation.clone()),
@@ -161,13 +165,9 @@ impl FunctionUrls {
         };
         if view.url.invoke_mode == InvokeMode::ResponseStream {
             let streamed = self.engine.stream(call);
-            return stream::answer(function, streamed.map_err(|error| Refused::of(&error))?).await;
+            return stream::answer(function, streamed.map_err(refused)?).await;
         }
-        let execution = self
-            .engine
-            .invoke(call)
-            .await
-            .map_err(|error| Refused::of(&error))?;
+        let execution = self.engine.invoke(call).await.map_err(refused)?;
         Ok(respond(function, &execution))
     }
 }
@@ -302,10 +302,14 @@ enum Refused {
     TooLarge,
     Broken,
     NoRoom,
-    Throttled { reason: &'static str },
+    Throttled {
+        reason: &'static str,
+    },
     Stopping,
     Missing,
     Denied,
+    /// What the policy of a URL that asks for no signature does not let in.
+    Closed,
     Function(String),
     Fault,
 }
@@ -382,6 +386,11 @@ impl Refused {
                 let text = r#"{"Message":"Forbidden"}"#;
                 error(StatusCode::FORBIDDEN, "AccessDeniedException", text)
             }
+            Self::Closed => {
+                let mut response = Self::Denied.response();
+                set(response.headers_mut(), DAYFLY_ERROR, CLOSED);
+                response
+            }
             Self::Function(message) => {
                 let mut response = internal_error();
                 set(response.headers_mut(), DAYFLY_ERROR, message);
@@ -391,6 +400,9 @@ impl Refused {
         }
     }
 }
+
+const CLOSED: &str = "no policy lets everybody in here: add one with aws lambda add-permission \
+    --action lambda:InvokeFunctionUrl --principal '*' --function-url-auth-type NONE";
 
 /// The vendor's word for a limit.
 fn reason_code(reason: ThrottleReason) -> &'static str {

@@ -25,7 +25,8 @@ pub enum Principal {
         /// Which of its instances.
         instance: InstanceId,
     },
-    /// Whoever calls a public function URL; may invoke that function and nothing else.
+    /// Whoever comes in through a function URL that asks for no signature; may do what a policy
+    /// lets everybody do, and nothing else.
     Public,
     /// The platform itself, delivering an accepted event.
     Platform,
@@ -40,17 +41,6 @@ impl Principal {
             Self::Public | Self::Platform => None,
         }
     }
-}
-
-/// What a principal wants to do with a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Run it.
-    Invoke,
-    /// Read its settings, code or logs.
-    Read,
-    /// Change or remove it.
-    Write,
 }
 
 /// Whether the principal may do anything at all with what an account has, unless a policy says
@@ -81,18 +71,6 @@ pub fn may_control(principal: &Principal) -> bool {
     matches!(principal, Principal::Account(_) | Principal::Platform)
 }
 
-/// Whether the principal may do this to the function. `public_url` tells that the request came
-/// in through the function's own URL and that URL asks for no authentication.
-pub fn may(principal: &Principal, action: Action, function: &FunctionId, public_url: bool) -> bool {
-    match principal {
-        Principal::Platform => true,
-        Principal::Account(_) | Principal::Role { .. } | Principal::Instance { .. } => {
-            principal.account() == Some(&function.account)
-        }
-        Principal::Public => action == Action::Invoke && public_url,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,10 +90,6 @@ mod tests {
             function: own.clone(),
             instance: InstanceId::from_random([1; 16]),
         };
-        for action in [Action::Invoke, Action::Read, Action::Write] {
-            assert!(may(&instance, action, &own, false));
-            assert!(!may(&instance, action, &other, false));
-        }
         assert!(may_use(&instance, &own.account) && !may_use(&instance, &other.account));
         let mut neighbour = own.clone();
         neighbour.name = "neighbour".parse().unwrap();
@@ -130,7 +104,8 @@ mod tests {
             role: "r".to_owned(),
             session: "s".to_owned(),
         };
-        assert!(may(&role, Action::Write, &own, false) && !may(&role, Action::Read, &other, false));
+        assert!(may_use(&role, &own.account) && !may_use(&role, &other.account));
+        assert!(!may_use(&Principal::Public, &own.account));
         for nobody in [&instance, &role, &Principal::Public] {
             assert!(!may_control(nobody), "{nobody:?}");
         }

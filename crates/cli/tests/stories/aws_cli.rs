@@ -45,6 +45,8 @@ aws lambda add-permission --function-name cli --statement-id s3 --action lambda:
     --principal s3.amazonaws.com >/dev/null
 aws lambda get-policy --function-name cli --query Policy | grep -q '"Sid":"s3"'
 url=$(aws lambda create-function-url-config --function-name cli --auth-type NONE --query FunctionUrl)
+aws lambda add-permission --function-name cli --statement-id url --principal '*' \
+    --action lambda:InvokeFunctionUrl --function-url-auth-type NONE >/dev/null
 expect "$("$PYTHON" -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url")" two
 mkdir -p python && printf 'NAME = "layer"\n' > python/shared.py
 "$PYTHON" -m zipfile -c layer.zip python/

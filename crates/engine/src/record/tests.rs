@@ -69,6 +69,7 @@ fn function() -> FunctionRecord {
         )]
         .into(),
         last_version: 2,
+        last_description: Some("before".to_owned()),
         aliases: [(
             "live".parse().unwrap(),
             AliasRecord {
@@ -193,6 +194,7 @@ fn functions() {
               "kept": {
                 "recursion": "\"Allow\""
               },
+              "last_description": "before",
               "last_version": 2,
               "policies": {
                 "live": {
@@ -399,6 +401,7 @@ fn what_an_earlier_program_left_out_has_a_default() {
         "url_port",
         "url",
         "last_version",
+        "last_description",
         "aliases",
         "alias_urls",
         "tags",

@@ -108,7 +108,7 @@ fn an_update_of_what_has_changed_since_is_refused() {
 }
 
 #[test]
-fn updates_at_the_same_time_are_all_made() {
+fn of_updates_at_the_same_time_one_is_made_and_the_other_told() {
     let world = World::new();
     world.run(async {
         create(&world, None).await.unwrap();
@@ -117,13 +117,34 @@ fn updates_at_the_same_time_are_all_made() {
             ..remember(0)
         };
         let (one, other) = tokio::join!(update(&world, remember(256)), update(&world, describe));
-        one.unwrap();
-        other.unwrap();
-        let view = world.engine().find(&reference("hello")).unwrap();
-        assert_eq!(
-            (view.config.memory_mb, view.config.description.as_str()),
-            (256, "greets")
+        let (made, refused) = if one.is_ok() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let made = made.unwrap().view;
+        assert!(
+            matches!(refused, Err(Error::Conflict { .. })),
+            "{refused:?}"
         );
+        let view = world.engine().find(&reference("hello")).unwrap();
+        assert_eq!(view.config, made.config);
+    });
+}
+
+#[test]
+fn what_else_changes_of_a_function_does_not_disturb_an_update() {
+    let world = World::new();
+    world.run(async {
+        create(&world, None).await.unwrap();
+        let (who, hello) = (owner(), function("hello"));
+        let tags = [("team".to_owned(), "blue".to_owned())].into();
+        let tag = world.engine().tag(&who, &hello, tags, Vec::new());
+        let (made, tagged) = tokio::join!(update(&world, remember(256)), tag);
+        tagged.unwrap();
+        made.unwrap();
+        let view = world.engine().find(&reference("hello")).unwrap();
+        assert_eq!((view.config.memory_mb, view.tags.len()), (256, 1));
     });
 }
 
@@ -166,6 +187,30 @@ fn a_published_version_says_what_its_publication_did() {
     world.crash();
     let kept = world.engine().find(&reference("hello:1")).unwrap();
     assert_eq!(kept.config.description, "the first");
+    world.run(async {
+        let publish = async |description: Option<&str>| {
+            let publication = Publication {
+                description: description.map(str::to_owned),
+            };
+            let (who, hello) = (owner(), function("hello"));
+            let engine = world.engine();
+            let published = engine.publish(&who, &hello, Expected::Anything, publication);
+            published.await.unwrap().version
+        };
+        let describe = |text: &'static str| Update {
+            edit: Box::new(move |config| config.description = text.into()),
+            ..remember(0)
+        };
+        // Another word for the same is no other version; another function is.
+        for description in [None, Some("the first"), Some("the second")] {
+            assert_eq!(publish(description).await, VersionId::Number(1));
+        }
+        update(&world, describe("greets")).await.unwrap();
+        assert_eq!(publish(None).await, VersionId::Number(2));
+        update(&world, describe("the third")).await.unwrap();
+        assert_eq!(publish(Some("the third")).await, VersionId::Number(3));
+        assert_eq!(publish(None).await, VersionId::Number(3));
+    });
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::port::{LogEvent, LogSink};
-use engine::verb::{AliasChange, UrlSettings};
+use engine::verb::{AliasChange, Expected, Statement, UrlSettings};
 use engine::{Engine, Error};
-use model::{AliasName, Fault, VersionId};
+use model::{AliasName, Fault, UrlAuth, VersionId};
 
 use crate::clock::settle;
 use crate::fake::StartAs;
-use crate::world::{World, function, owner, reference};
+use crate::world::{World, function, owner, reference, request};
 
 fn live() -> AliasName {
     "live".parse().unwrap()
@@ -258,6 +258,66 @@ fn the_url_is_made_once() {
             [Arc::clone(&found.function)]
         );
         world.invoke("hello", "").await.unwrap();
+    });
+}
+
+#[test]
+fn a_deployed_url_is_open_as_its_project_says_and_other_statements_stay() {
+    let mut world = World::new();
+    let ids = |world: &World| -> Vec<String> {
+        let policy = world.engine().policy(&reference("hello")).unwrap();
+        let statements = policy.into_iter().flat_map(|policy| policy.statements);
+        statements.map(|statement| statement.id).collect()
+    };
+    let public = || {
+        let mut request = request("hello", "");
+        request.principal = model::Principal::Public;
+        request.url = Some(UrlAuth::Nobody);
+        request
+    };
+    world.run(async {
+        let mut deployment = world.deployment(1);
+        assert!(world.deploy("hello", deployment.clone()).await.changed);
+        assert_eq!(ids(&world), [model::policy::PUBLIC_URL]);
+        world.engine().invoke(public()).await.unwrap();
+        let own = Statement {
+            id: "own".to_owned(),
+            text: "{}".to_owned(),
+        };
+        let (who, target) = (owner(), reference("hello"));
+        let engine = world.engine();
+        engine
+            .permit(&who, &target, Expected::Anything, own)
+            .await
+            .unwrap();
+        let gone = model::policy::PUBLIC_URL;
+        engine
+            .forbid(&who, &target, Expected::Anything, gone)
+            .await
+            .unwrap();
+        engine.invoke(public()).await.unwrap_err();
+        // What a project says is so again once it is deployed.
+        assert!(world.deploy("hello", deployment.clone()).await.changed);
+        assert!(!world.deploy("hello", deployment.clone()).await.changed);
+        assert_eq!(ids(&world), ["own", model::policy::PUBLIC_URL]);
+        deployment.url = Some(UrlSettings {
+            auth: UrlAuth::Signed,
+            ..UrlSettings::default()
+        });
+        world.deploy("hello", deployment.clone()).await;
+        assert_eq!(ids(&world), ["own"]);
+        engine.invoke(public()).await.unwrap_err();
+        deployment.url = Some(UrlSettings::default());
+        world.deploy("hello", deployment.clone()).await;
+        engine.invoke(public()).await.unwrap();
+    });
+    world.crash();
+    world.run(async {
+        world.engine().invoke(public()).await.unwrap();
+        let mut deployment = world.deployment(1);
+        deployment.url = None;
+        world.deploy("hello", deployment).await;
+        assert_eq!(ids(&world), ["own"]);
     });
 }
 

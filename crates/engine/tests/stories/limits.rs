@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::{Error, ThrottleReason};
-use model::{Fault, Principal};
+use model::{Fault, Principal, UrlAuth};
 
 use crate::clock::settle;
 use crate::fake::StartAs;
@@ -184,7 +184,7 @@ fn payloads_and_callers_are_checked_before_anything_else() {
         assert!(matches!(error, Error::Denied { .. }));
         foreign.principal = Principal::Public;
         assert!(world.engine().invoke(foreign.clone()).await.is_err());
-        foreign.public_url = true;
+        foreign.url = Some(UrlAuth::Nobody);
         assert!(world.engine().invoke(foreign).await.is_ok());
         assert!(world.runtime.orders().len() == 1);
     });

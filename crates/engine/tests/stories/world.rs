@@ -270,7 +270,7 @@ pub(crate) fn reference(text: &str) -> FunctionRef {
 pub(crate) fn request(target: &str, payload: &'static str) -> Invoke {
     Invoke {
         principal: owner(),
-        public_url: false,
+        url: None,
         target: reference(target),
         id: None,
         payload: Bytes::from_static(payload.as_bytes()),

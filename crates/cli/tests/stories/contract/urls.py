@@ -13,8 +13,30 @@ assert made['ResponseMetadata']['HTTPStatusCode'] == 201
 assert made['FunctionArn'] == ARN and made['AuthType'] == 'NONE', made
 assert made['Cors'] == {'AllowOrigins': ['https://example.com'], 'MaxAge': 60}, made
 assert 'InvokeMode' not in made and client.get_function_url_config(FunctionName='hello')['InvokeMode'] == 'BUFFERED'
+# It is open to whom the policy lets in, and to nobody before.
+def closed(url):
+    try:
+        urllib.request.urlopen(url)
+        raise SystemExit('anybody is answered')
+    except urllib.error.HTTPError as error:
+        assert error.code == 403 and json.loads(error.read()) == {'Message': 'Forbidden'}
+        return error.headers.get('x-dayfly-error')
+def permit(sid, action='lambda:InvokeFunctionUrl', auth='NONE', **more):
+    if auth: more['FunctionUrlAuthType'] = auth
+    client.add_permission(FunctionName='hello', StatementId=sid, Action=action, Principal='*', **more)
+assert 'lambda:InvokeFunctionUrl' in closed(made['FunctionUrl'])
+permit('signed', auth='AWS_IAM')
+permit('plain', action='lambda:InvokeFunction', auth=None)
+permit('other', SourceAccount='123456789012')
+client.add_permission(FunctionName='hello', StatementId='account', Action='lambda:InvokeFunctionUrl',
+                      Principal='123456789012', FunctionUrlAuthType='NONE')
+closed(made['FunctionUrl'])
+permit('open', InvokedViaFunctionUrl=True)
 answer = urllib.request.urlopen(made['FunctionUrl'])
 assert (answer.status, answer.read()) == (201, b'$LATEST')
+client.remove_permission(FunctionName='hello', StatementId='open')
+closed(made['FunctionUrl'])
+permit('open')
 refused(409, 'ResourceConflictException', 'Failed to create function url config',
         client.create_function_url_config, FunctionName='hello', AuthType='NONE')
 changed = client.update_function_url_config(FunctionName='hello', InvokeMode='RESPONSE_STREAM')
@@ -26,6 +48,8 @@ assert alias['FunctionArn'] == f'{ARN}:live' and alias['FunctionUrl'] != made['F
 host = alias['FunctionUrl'].split('/')[2]
 port = host.rpartition(':')[2]
 request = urllib.request.Request(f'http://127.0.0.1:{port}/', headers={'Host': host})
+closed(request)
+permit('open', Qualifier='live')
 answer = urllib.request.urlopen(request)
 assert (answer.status, answer.read()) == (201, b'1')
 # The region is part of its name.
@@ -58,15 +82,22 @@ except OSError:
     pass
 # One that only signed callers may use.
 signed = client.create_function_url_config(FunctionName='hello', AuthType='AWS_IAM')
-try:
-    urllib.request.urlopen(signed['FunctionUrl'])
-    raise SystemExit('anybody is answered')
-except urllib.error.HTTPError as error:
-    assert error.code == 403 and json.loads(error.read()) == {'Message': 'Forbidden'}
+assert closed(signed['FunctionUrl']) is None
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-request = AWSRequest(method='GET', url=signed['FunctionUrl'])
-SigV4Auth(boto3.Session().get_credentials(), 'lambda', 'us-east-1').add_auth(request)
-prepared = request.prepare()
-answer = urllib.request.urlopen(urllib.request.Request(prepared.url, headers=dict(prepared.headers)))
+from botocore.credentials import Credentials
+def as_account(key):
+    request = AWSRequest(method='GET', url=signed['FunctionUrl'])
+    SigV4Auth(Credentials(key, 'secret'), 'lambda', 'us-east-1').add_auth(request)
+    prepared = request.prepare()
+    return urllib.request.Request(prepared.url, headers=dict(prepared.headers))
+answer = urllib.request.urlopen(as_account('000000000000'))
 assert (answer.status, answer.read()) == (201, b'$LATEST')
+# Another account, where the policy lets it in.
+assert urllib.request.urlopen(as_account('123456789012')).status == 201
+client.remove_permission(FunctionName='hello', StatementId='signed')
+closed(as_account('123456789012'))
+client.add_permission(FunctionName='hello', StatementId='signed', Action='lambda:InvokeFunctionUrl',
+                      Principal='arn:aws:iam::123456789012:root', FunctionUrlAuthType='AWS_IAM')
+assert urllib.request.urlopen(as_account('123456789012')).status == 201
+closed(as_account('210987654321'))

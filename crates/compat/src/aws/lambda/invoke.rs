@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use engine::verb::Invoke;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use model::principal::{Action, may};
+use model::principal::may_use;
 use model::{End, Execution, FunctionRef, limit};
 use serde::de::IgnoredAny;
 
@@ -71,7 +71,7 @@ impl Aws {
         let trace = self.trace(ask);
         let call = Invoke {
             principal: ask.principal(),
-            public_url: false,
+            url: None,
             target: target.clone(),
             id: Some(ask.caller.request_id.clone()),
             payload,
@@ -110,7 +110,7 @@ impl Aws {
         let target = ask.target(&request.function_name, None)?;
         let call = Invoke {
             principal: ask.principal(),
-            public_url: false,
+            url: None,
             target: target.clone(),
             id: Some(ask.caller.request_id.clone()),
             payload: payload(body, When::Later).await?,
@@ -124,7 +124,7 @@ impl Aws {
     }
 
     fn try_only(&self, ask: &Ask<'_>, target: &FunctionRef) -> Result<Response<Body>, Refusal> {
-        if !may(&ask.principal(), Action::Invoke, &target.function, false) {
+        if !may_use(&ask.principal(), &target.function.account) {
             return Err(Refusal::denied(model::arn::reference(target)));
         }
         self.engine

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::verb::FunctionView;
-use model::principal::{Action, may};
+use model::principal::may_use;
 use model::{FunctionRef, InvalidName, Principal, Qualifier};
 
 use super::super::Aws;
@@ -89,7 +89,7 @@ impl Aws {
         target: &FunctionRef,
         missing: impl FnOnce() -> Refusal,
     ) -> Result<Arc<FunctionView>, Refusal> {
-        if !may(&ask.principal(), Action::Read, &target.function, false) {
+        if !may_use(&ask.principal(), &target.function.account) {
             return Err(Refusal::denied(model::arn::reference(target)));
         }
         self.engine.find(target).map_err(|error| {

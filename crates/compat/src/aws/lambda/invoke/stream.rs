@@ -42,7 +42,7 @@ impl Aws {
         } else {
             let call = Invoke {
                 principal: ask.principal(),
-                public_url: false,
+                url: None,
                 target: target.clone(),
                 id: Some(ask.caller.request_id.clone()),
                 payload,
