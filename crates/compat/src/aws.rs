@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::Body;
 pub use access::{Access, Denial, Known};
 use credential::Credential;
-use sigv4::Protocol;
+use sigv4::{Problem, Protocol};
 
 /// What requests are read against.
 #[derive(Debug, Clone)]
@@ -173,11 +173,11 @@ impl Aws {
         if credential.is_none() && ours && sts::may_be_unsigned(&parts) {
             return self.sts_unsigned(&parts, body, request_id.as_str()).await;
         }
-        if credential.is_none() && self.settings.access == Access::Anybody {
-            return unserved::unsigned(&parts, request_id.as_str());
-        }
         // What is wrong is told to the client that it seems to be; nothing else comes of this.
         let protocol = Protocol::of(service, &parts);
+        if credential.is_none() && self.settings.access == Access::Anybody {
+            return Problem::Missing.response(protocol, request_id.as_str());
+        }
         let known = match self.admit(parts, body).await {
             Ok(known) => known,
             Err(problem) => return problem.response(protocol, request_id.as_str()),

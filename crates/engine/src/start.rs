@@ -155,9 +155,7 @@ impl Start {
     fn credentials(&self) -> Credentials {
         let revision = &self.live.revision;
         let function = revision.function.clone();
-        let declared = revision.config.declared.role.as_deref();
-        let role = declared.and_then(|arn| arn.rsplit('/').next());
-        let role = role.map_or_else(|| format!("{}-role", function.name), str::to_owned);
+        let role = revision.config.declared.role_name(&function);
         let identity = Identity {
             account: function.account.clone(),
             key: None,

@@ -16,7 +16,8 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use model::{End, Execution, Fault, InvocationId, InvokeMode, Principal, Timings, UrlAuth, limit};
+use model::{End, Execution, Fault, InvocationId, InvokeMode, Principal, Region, Timings};
+use model::{UrlAuth, limit};
 use store::Clock;
 
 use crate::listen::Peer;
@@ -51,7 +52,12 @@ fn is_elsewhere(view: &UrlView, host: &str) -> bool {
 
 /// Who signed a request, put into its extensions by whoever has verified it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller(pub Principal);
+pub struct Caller {
+    /// Who it is.
+    pub principal: Principal,
+    /// The region that the signature is for.
+    pub region: String,
+}
 
 impl FunctionUrls {
     /// The door over an engine.
@@ -123,7 +129,10 @@ impl FunctionUrls {
         let principal = match view.url.auth {
             UrlAuth::Nobody => Principal::Public,
             UrlAuth::Signed => match request.extensions.get::<Caller>() {
-                Some(Caller(principal)) => principal.clone(),
+                Some(caller) if caller.region != function.id.region.as_str() => {
+                    return Err(Refused::Elsewhere(function.id.region.clone()));
+                }
+                Some(caller) => caller.principal.clone(),
                 None => return Err(Refused::Denied),
             },
         };
@@ -308,6 +317,8 @@ enum Refused {
     Stopping,
     Missing,
     Denied,
+    /// What is signed for another region than the URL's.
+    Elsewhere(Region),
     /// What the policy of a URL that asks for no signature does not let in.
     Closed,
     Function(String),
@@ -385,6 +396,12 @@ impl Refused {
             Self::Denied => {
                 let text = r#"{"Message":"Forbidden"}"#;
                 error(StatusCode::FORBIDDEN, "AccessDeniedException", text)
+            }
+            Self::Elsewhere(region) => {
+                let mut response = Self::Denied.response();
+                let message = format!("the signature must be for the URL's region, {region}");
+                set(response.headers_mut(), DAYFLY_ERROR, &message);
+                response
             }
             Self::Closed => {
                 let mut response = Self::Denied.response();

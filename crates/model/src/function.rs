@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, LayerVersionId, Region};
+use crate::id::{Digest, FunctionId, LayerVersionId, Region};
 use crate::limit;
 use crate::runtime::Runtime;
 
@@ -72,6 +72,20 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// The role's name: the one that is declared, else one of the function's own.
+    pub fn role_name(&self, function: &FunctionId) -> String {
+        let declared = self.role.as_deref().and_then(|arn| arn.rsplit('/').next());
+        declared.map_or_else(|| format!("{}-role", function.name), str::to_owned)
+    }
+
+    /// The role's ARN, likewise.
+    pub fn role_arn(&self, function: &FunctionId) -> String {
+        self.role.clone().unwrap_or_else(|| {
+            let (account, name) = (&function.account, self.role_name(function));
+            format!("arn:aws:iam::{account}:role/{name}")
+        })
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -118,7 +118,10 @@ impl Front {
         match self.aws.sender(request, "lambda").await {
             Ok(known) => {
                 let mut request = known.request;
-                let caller = gateway::url::Caller(known.identity.principal());
+                let caller = gateway::url::Caller {
+                    principal: known.identity.principal(),
+                    region: known.region,
+                };
                 request.extensions_mut().insert(caller);
                 self.urls.handle(url_id, request).await
             }

@@ -3,6 +3,7 @@
 
 mod alias;
 pub(super) mod code;
+mod code_signing;
 mod configuration;
 mod error;
 mod function;
@@ -26,9 +27,10 @@ use super::shape::{self, Given, Request, Source, Unread, read};
 use super::{Aws, Caller, text};
 use crate::body::{Uncollected, collect};
 use crate::{Body, full};
+use code_signing::{missing_config, missing_mapping};
 use error::{Refusal, kind};
 use operations::{Name, Operation};
-use shapes::{ListCodeSigningConfigsResponse, ListEventSourceMappingsResponse};
+use shapes::*;
 
 /// Whether a path begins with a date, as all of the service's do.
 pub(super) fn is_path(path: &str) -> bool {
@@ -251,6 +253,7 @@ impl Aws {
             Name::GetProvisionedConcurrencyConfig => {
                 ask.answer(&self.get_provisioned(ask, ask.read()?)?)
             }
+            Name::DeleteProvisionedConcurrencyConfig => self.delete_provisioned(ask, ask.read()?),
             Name::ListProvisionedConcurrencyConfigs => {
                 ask.answer(&self.list_provisioned(ask, ask.read()?)?)
             }
@@ -278,6 +281,38 @@ impl Aws {
             Name::GetFunctionConcurrency => ask.answer(&self.get_concurrency(ask, ask.read()?)?),
             Name::GetFunctionCodeSigningConfig => {
                 ask.answer(&self.get_code_signing(ask, ask.read()?)?)
+            }
+            Name::PutFunctionCodeSigningConfig => {
+                ask.answer(&self.put_code_signing(ask, ask.read_body(body).await?)?)
+            }
+            Name::DeleteFunctionCodeSigningConfig => self.delete_code_signing(ask, ask.read()?),
+            Name::GetCodeSigningConfig => {
+                let request: GetCodeSigningConfigRequest = ask.read()?;
+                Err(missing_config(&request.code_signing_config_arn))
+            }
+            Name::UpdateCodeSigningConfig => {
+                let request: UpdateCodeSigningConfigRequest = ask.read_body(body).await?;
+                Err(missing_config(&request.code_signing_config_arn))
+            }
+            Name::DeleteCodeSigningConfig => {
+                let request: DeleteCodeSigningConfigRequest = ask.read()?;
+                Err(missing_config(&request.code_signing_config_arn))
+            }
+            Name::ListFunctionsByCodeSigningConfig => {
+                let request: ListFunctionsByCodeSigningConfigRequest = ask.read()?;
+                Err(missing_config(&request.code_signing_config_arn))
+            }
+            Name::GetEventSourceMapping => {
+                let GetEventSourceMappingRequest { .. } = ask.read()?;
+                Err(missing_mapping())
+            }
+            Name::UpdateEventSourceMapping => {
+                let UpdateEventSourceMappingRequest { .. } = ask.read_body(body).await?;
+                Err(missing_mapping())
+            }
+            Name::DeleteEventSourceMapping => {
+                let DeleteEventSourceMappingRequest { .. } = ask.read()?;
+                Err(missing_mapping())
             }
             Name::GetAccountSettings => ask.answer(&self.get_account_settings(ask)),
             _ => Err(Refusal::unserved(ask.operation.name)),

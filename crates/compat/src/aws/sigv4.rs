@@ -24,6 +24,8 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SCOPE_END: &str = "aws4_request";
 /// How far a signature's time may be from ours (as S3 allows).
 const SKEW: Duration = Duration::from_secs(15 * 60);
+/// Shortest that a presigned request may hold.
+const EXPIRES_MIN: Duration = Duration::from_secs(1);
 /// Longest that a presigned request may hold: a week (AWS quota).
 const EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The canonical payload of requests whose body is not signed.
@@ -132,10 +134,12 @@ impl Signature {
             )
         })?;
         let expires = part("X-Amz-Expires")?.parse().map(Duration::from_secs);
-        let expires = expires.ok().filter(|expires| *expires <= EXPIRES_MAX);
+        let expires = expires
+            .ok()
+            .filter(|expires| (EXPIRES_MIN..=EXPIRES_MAX).contains(expires));
         let expires = expires.ok_or_else(|| {
             Problem::incomplete(
-                "X-Amz-Expires must be a number of seconds, 604800 (a week) at most",
+                "X-Amz-Expires must be a number of seconds, from 1 to 604800 (a week)",
             )
         })?;
         let signature = Self::new(

@@ -9,16 +9,18 @@ use std::time::Duration;
 use engine::keys::{Identity, Who};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::query::{Query, QueryError, VALIDATION, answered};
 use super::shape::{Date, Kind};
 use super::sigv4::{Problem, Protocol};
-use super::unserved::{is_form, query_error};
+use super::unserved::is_form;
 use super::{Access, Aws, Caller, text};
 use crate::Body;
 use role::Role;
+use shapes::kind::MALFORMED_POLICY_DOCUMENT;
 use shapes::operation::{Name, OPERATIONS};
 use shapes::*;
 
@@ -68,15 +70,7 @@ impl Aws {
         };
         match refused {
             Err(error) => error.response(request_id),
-            Ok(()) if self.settings.access == Access::Keys => {
-                Problem::Missing.response(Protocol::Query, request_id)
-            }
-            Ok(()) => query_error(
-                StatusCode::FORBIDDEN,
-                "MissingAuthenticationToken",
-                "Missing Authentication Token",
-                request_id,
-            ),
+            Ok(()) => Problem::Missing.response(Protocol::Query, request_id),
         }
     }
 
@@ -140,6 +134,9 @@ impl Aws {
                 "User: {own} is not authorized to perform: sts:AssumeRole on resource: {other}"
             )));
         }
+        if let Some(policy) = &request.policy {
+            check_policy(policy)?;
+        }
         let policies = request.policy.is_some()
             || request
                 .policy_arns
@@ -199,6 +196,18 @@ impl Aws {
                 ms: i64::try_from(given.expires_ms).unwrap_or(i64::MAX),
             }),
         }
+    }
+}
+
+/// Refuses what is no policy at all: a session policy must be one even where it has no effect.
+fn check_policy(text: &str) -> Result<(), QueryError> {
+    let malformed = |message| QueryError::new(MALFORMED_POLICY_DOCUMENT, message);
+    let policy: Value = serde_json::from_str(text)
+        .map_err(|_| malformed("The policy is not in the valid JSON format."))?;
+    match policy.get("Statement") {
+        Some(Value::Object(_)) => Ok(()),
+        Some(Value::Array(statements)) if statements.iter().all(Value::is_object) => Ok(()),
+        _ => Err(malformed("Syntax errors in policy.")),
     }
 }
 

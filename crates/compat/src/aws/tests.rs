@@ -350,6 +350,7 @@ async fn a_configuration_has_what_it_has_and_no_more() {
               "MemorySize": 128,
               "PackageType": "Zip",
               "RevisionId": "revisionid",
+              "Role": "arn:aws:iam::000000000000:role/hello-role",
               "Runtime": "python3.12",
               "RuntimeVersionConfig": {
                 "RuntimeVersionArn": "arn:aws:lambda:us-east-1::runtime:42f2b28d8258c41a63374ac4365007738900f66a9b62a7eb1a2041a2e091d41b"
@@ -620,10 +621,15 @@ async fn what_is_not_served_says_so_by_name() {
         {"Message":"no operation of Lambda is at GET /2015-03-31/nothing"}"#]],
     )
     .await;
-    check(Request::get("/2015-03-31/functions"), "", expect![[r#"
+    check(
+        Request::get("/2015-03-31/functions"),
+        "",
+        expect![[r#"
         403
         x-amzn-errortype: MissingAuthenticationTokenException
-        {"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}"#]]).await;
+        {"message":"Missing Authentication Token"}"#]],
+    )
+    .await;
     let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
     let answer = exchange(&deployed(echo).await, form, b"Action=ListUsers").await;
     let (_, after) = answer.split_once("<RequestId>").unwrap();
@@ -674,7 +680,7 @@ async fn services_that_are_not_here_are_named_as_each_can_be_read() {
         (
             at("sts.amazonaws.com"),
             "",
-            "Missing Authentication Token".to_owned(),
+            "Request is missing Authentication Token".to_owned(),
         ),
     ] {
         let answer = exchange(&deployed(echo).await, request, b"").await;

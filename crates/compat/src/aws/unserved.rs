@@ -9,24 +9,6 @@ use crate::{Body, full};
 /// Names the error of a JSON service.
 pub(super) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// A control call without any signature.
-pub(super) fn unsigned(request: &Parts, request_id: &str) -> Response<Body> {
-    let message = "Missing Authentication Token";
-    if is_form(request) {
-        return query_error(
-            StatusCode::FORBIDDEN,
-            "MissingAuthenticationToken",
-            message,
-            request_id,
-        );
-    }
-    json_error(
-        StatusCode::FORBIDDEN,
-        "MissingAuthenticationTokenException",
-        message,
-    )
-}
-
 /// A request for a service that is not served. `advice` is what to do about it.
 pub(super) fn service(
     service: &str,

@@ -18,6 +18,10 @@ def status(location, method='GET'):
         return error.code
 
 
+# A function that nobody gave a role has one all the same.
+tools = client.get_function_configuration(FunctionName='tools')
+assert tools['Role'] == 'arn:aws:iam::000000000000:role/tools-role', tools
+
 location, body = download('tools')
 assert download('tools')[1] == body, 'equal code makes equal archives'
 packed = zipfile.ZipFile(io.BytesIO(body))

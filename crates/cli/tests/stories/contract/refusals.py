@@ -93,3 +93,71 @@ status, headers, body = waiting('/hello/invocations', 8, b'{"n": 1}')
 assert (status, body['event']) == ('200', {'n': 1}), (status, headers, body)
 refused(413, 'RequestEntityTooLargeException', 'Request must be smaller than 70167211 bytes for the CreateFunction',
         client.create_function, **{**good, 'FunctionName': 'large', 'Code': {'ZipFile': b'x' * 60_000_000}})
+
+# What an operation on a function makes of a version of it, or of an alias.
+create('whole', Publish=True)
+client.create_alias(FunctionName='whole', Name='live', FunctionVersion='1')
+for named in ('whole:1', 'whole:live', 'arn:aws:lambda:us-east-1:000000000000:function:whole:live'):
+    for call, more in ((client.update_function_code, {'ZipFile': good['Code']['ZipFile']}),
+                       (client.update_function_configuration, {'Timeout': 5}),
+                       (client.put_function_concurrency, {'ReservedConcurrentExecutions': 1}),
+                       (client.delete_function_concurrency, {}), (client.publish_version, {})):
+        refused(400, BAD, 'This operation is permitted on Lambda functions only. Aliases and versions do not '
+                'support this operation. Please specify either a function name or an unqualified function ARN.',
+                call, FunctionName=named, **more)
+assert client.get_function_configuration(FunctionName='whole')['Timeout'] == 3
+assert client.update_function_configuration(FunctionName='whole:$LATEST', Timeout=5)['Timeout'] == 5
+
+# Tags that are the service's own, levels of a log without any, configs that are not there.
+new = {**good, 'FunctionName': 'new'}
+TAGS = 'System tags (aws:*) cannot be added, changed or removed.'
+refused(400, BAD, TAGS, client.create_function, **new, Tags={'aws:cloudformation:stack-name': 'x'})
+refused(400, BAD, TAGS, client.tag_resource, Tags={'aws:x': 'y'},
+        Resource='arn:aws:lambda:us-east-1:000000000000:function:whole')
+LEVELS = 'ApplicationLogLevel and SystemLogLevel are not supported when LogFormat is set to Text.'
+for levels in ({'ApplicationLogLevel': 'DEBUG'}, {'SystemLogLevel': 'WARN'}):
+    refused(400, BAD, LEVELS, client.create_function, **new, LoggingConfig={**levels, 'LogFormat': 'Text'})
+    refused(400, BAD, LEVELS, client.create_function, **new, LoggingConfig=levels)
+    refused(400, BAD, LEVELS, client.update_function_configuration, FunctionName='whole', LoggingConfig=levels)
+client.update_function_configuration(FunctionName='whole', LoggingConfig={'LogFormat': 'JSON'})
+changed = client.update_function_configuration(FunctionName='whole', LoggingConfig={'ApplicationLogLevel': 'DEBUG'})
+assert changed['LoggingConfig']['ApplicationLogLevel'] == 'DEBUG', changed
+CONFIG = 'arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0'
+GONE = 'The code signing configuration cannot be found. Check that the provided code signing configuration is not deleted'
+refused(404, 'CodeSigningConfigNotFoundException', GONE, client.create_function, **new, CodeSigningConfigArn=CONFIG)
+refused(404, 'CodeSigningConfigNotFoundException', GONE, client.put_function_code_signing_config,
+        FunctionName='whole', CodeSigningConfigArn=CONFIG)
+client.delete_function_code_signing_config(FunctionName='whole')
+for call, more in ((client.get_code_signing_config, {}), (client.delete_code_signing_config, {}),
+                   (client.update_code_signing_config, {'Description': 'x'}),
+                   (client.list_functions_by_code_signing_config, {})):
+    refused(404, 'ResourceNotFoundException', f'The Lambda code signing configuration {CONFIG} can not be found.',
+            call, CodeSigningConfigArn=CONFIG, **more)
+mapping = '0f2f7f8a-0000-4000-8000-000000000000'
+for call in (client.get_event_source_mapping, client.update_event_source_mapping, client.delete_event_source_mapping):
+    refused(404, 'ResourceNotFoundException', 'The resource you requested does not exist.', call, UUID=mapping)
+client.delete_provisioned_concurrency_config(FunctionName='whole', Qualifier='live')
+refused(400, BAD, 'The function resource provided must be an alias or a published version.',
+        client.delete_provisioned_concurrency_config, FunctionName='whole', Qualifier='$LATEST')
+
+# A session policy must be one.
+sts = boto3.client('sts')
+session = {'RoleArn': 'arn:aws:iam::000000000000:role/r', 'RoleSessionName': 'name'}
+for policy, words in (('{', 'The policy is not in the valid JSON format.'), ('[]', 'Syntax errors in policy.'),
+                      ('{"Statement": "all"}', 'Syntax errors in policy.')):
+    refused(400, 'MalformedPolicyDocument', words, sts.assume_role, **session, Policy=policy)
+sts.assume_role(**session, Policy='{"Version":"2012-10-17","Statement":[]}')
+
+# Without any signature, each is told in the form that its client reads.
+import urllib.error, urllib.request
+for path, kind, form in (('/2015-03-31/functions/', 'application/x-www-form-urlencoded', '{"message":"Missing'),
+                         ('/2015-03-31/functions/', 'application/json', '{"message":"Missing'),
+                         ('/', 'application/x-www-form-urlencoded', '<ErrorResponse>')):
+    asked = urllib.request.Request(f'{door.scheme}://{door.netloc}{path}', data=b'Action=GetCallerIdentity',
+                                   headers={'Content-Type': kind})
+    try:
+        urllib.request.urlopen(asked)
+        raise SystemExit('an unsigned call is answered')
+    except urllib.error.HTTPError as error:
+        said = error.read().decode()
+        assert error.code == 403 and said.startswith(form), said

@@ -86,13 +86,14 @@ assert closed(signed['FunctionUrl']) is None
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-def as_account(key):
+def as_account(key, region='us-east-1'):
     request = AWSRequest(method='GET', url=signed['FunctionUrl'])
-    SigV4Auth(Credentials(key, 'secret'), 'lambda', 'us-east-1').add_auth(request)
+    SigV4Auth(Credentials(key, 'secret'), 'lambda', region).add_auth(request)
     prepared = request.prepare()
     return urllib.request.Request(prepared.url, headers=dict(prepared.headers))
 answer = urllib.request.urlopen(as_account('000000000000'))
 assert (answer.status, answer.read()) == (201, b'$LATEST')
+assert 'us-east-1' in closed(as_account('000000000000', 'eu-west-1')), 'the region is part of what is signed'
 # Another account, where the policy lets it in.
 assert urllib.request.urlopen(as_account('123456789012')).status == 201
 client.remove_permission(FunctionName='hello', StatementId='signed')

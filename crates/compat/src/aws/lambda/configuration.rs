@@ -90,7 +90,7 @@ pub(super) fn listed(function: &FunctionView, target: &FunctionRef) -> FunctionC
         function_name: Some(function.id.name.to_string()),
         function_arn: Some(model::arn::reference(target)),
         runtime: Some(config.runtime.to_string().into()),
-        role: config.declared.role.clone(),
+        role: Some(config.declared.role_arn(&function.id)),
         handler: Some(config.handler.clone()).filter(|handler| !handler.is_empty()),
         code_size: Some(long(code_size(&config.code))),
         description: Some(config.description.clone()),

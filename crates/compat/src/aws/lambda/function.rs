@@ -12,9 +12,12 @@ use http::Response;
 use http::StatusCode;
 use model::{Code, FunctionConfig, FunctionRef, LogLevel, Network, Qualifier, VersionId, limit};
 
+use super::code_signing::no_code_signing_config;
 use super::error::{Refusal, kind};
+use super::settings::check_tags;
 use super::shapes::choice::{self, PackageType};
 use super::shapes::*;
+use super::target::UNQUALIFIED;
 use super::{Ask, configuration, empty, integer, invalid};
 use crate::Body;
 use crate::aws::Aws;
@@ -37,7 +40,7 @@ impl Aws {
         ask: &Ask<'_>,
         request: CreateFunctionRequest,
     ) -> Result<FunctionConfiguration, Refusal> {
-        let target = ask.whole(&request.function_name)?;
+        let target = ask.unqualified(&request.function_name)?;
         if self.engine.find(&target).is_ok() {
             return Err(already_there(&target));
         }
@@ -52,6 +55,12 @@ impl Aws {
             ));
         };
         let runtime = runtime_of(runtime)?;
+        let tags = request.tags.clone().unwrap_or_default();
+        check_tags(&tags)?;
+        if let Some(arn) = &request.code_signing_config_arn {
+            return Err(no_code_signing_config(arn));
+        }
+        check_levels(request.logging_config.as_ref(), model::LogFormat::Text)?;
         let settings = Settings::of_creation(&request, self.layers(ask, request.layers.as_ref())?);
         let code = self
             .code(Source {
@@ -80,7 +89,7 @@ impl Aws {
         let publish = request.publish == Some(true);
         let creation = Creation {
             config,
-            tags: request.tags.unwrap_or_default(),
+            tags,
             publish: publish.then(Publication::default),
         };
         let created = self
@@ -97,7 +106,7 @@ impl Aws {
         ask: &Ask<'_>,
         request: UpdateFunctionCodeRequest,
     ) -> Result<FunctionConfiguration, Refusal> {
-        let target = ask.whole(&request.function_name)?;
+        let target = ask.unqualified(&request.function_name)?;
         let before = self.found(ask, &target)?;
         let expected = expected(&before, request.revision_id.as_deref())?;
         let code = self
@@ -127,11 +136,12 @@ impl Aws {
         ask: &Ask<'_>,
         request: UpdateFunctionConfigurationRequest,
     ) -> Result<FunctionConfiguration, Refusal> {
-        let target = ask.whole(&request.function_name)?;
+        let target = ask.unqualified(&request.function_name)?;
         let before = self.found(ask, &target)?;
         let expected = expected(&before, request.revision_id.as_deref())?;
         let runtime = request.runtime.as_ref().map(runtime_of).transpose()?;
         let handler = request.handler.clone();
+        check_levels(request.logging_config.as_ref(), before.config.log_format)?;
         let settings = Settings::of_update(&request, self.layers(ask, request.layers.as_ref())?);
         let update = Update {
             expected,
@@ -173,7 +183,7 @@ impl Aws {
         ask: &Ask<'_>,
         request: PublishVersionRequest,
     ) -> Result<FunctionConfiguration, Refusal> {
-        let target = ask.whole(&request.function_name)?;
+        let target = ask.unqualified(&request.function_name)?;
         let before = self.found(ask, &target)?;
         let mut expected = expected(&before, request.revision_id.as_deref())?;
         if let Some(wanted) = &request.code_sha256 {
@@ -240,9 +250,7 @@ impl Aws {
     ) -> Result<Concurrency, Refusal> {
         let target = ask.target(&request.function_name, None)?;
         if target.qualifier != Qualifier::Absent {
-            return Err(invalid(
-                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please specify either a function name or an unqualified function ARN.",
-            ));
+            return Err(invalid(UNQUALIFIED));
         }
         let given = request.reserved_concurrent_executions;
         let reserved = u32::try_from(given).unwrap_or_default();
@@ -270,7 +278,7 @@ impl Aws {
         ask: &Ask<'_>,
         request: DeleteFunctionConcurrencyRequest,
     ) -> Result<Response<Body>, Refusal> {
-        let target = ask.whole(&request.function_name)?;
+        let target = ask.unqualified(&request.function_name)?;
         let who = ask.principal();
         let reserving = self.engine.reserve(&who, &target.function, None);
         reserving
@@ -366,6 +374,25 @@ impl Aws {
         }
         Ok(Some(layers))
     }
+}
+
+/// Refuses levels for a log of plain lines, which has none. `before` is its form where the request
+/// does not say.
+fn check_levels(logging: Option<&LoggingConfig>, before: model::LogFormat) -> Result<(), Refusal> {
+    let Some(logging) = logging else {
+        return Ok(());
+    };
+    let json = match &logging.log_format {
+        Some(format) => *format == choice::LogFormat::Json,
+        None => before == model::LogFormat::Json,
+    };
+    let levels = logging.application_log_level.is_some() || logging.system_log_level.is_some();
+    if levels && !json {
+        return Err(invalid(
+            "ApplicationLogLevel and SystemLogLevel are not supported when LogFormat is set to Text. Remove ApplicationLogLevel or SystemLogLevel from your request or change the LogFormat to JSON and try again.",
+        ));
+    }
+    Ok(())
 }
 
 fn runtime_of(runtime: &choice::Runtime) -> Result<model::Runtime, Refusal> {

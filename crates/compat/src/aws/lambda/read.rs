@@ -55,18 +55,6 @@ impl Aws {
     }
 
     /// No function has one: deployments are not signed here.
-    pub(super) fn get_code_signing(
-        &self,
-        ask: &Ask<'_>,
-        request: GetFunctionCodeSigningConfigRequest,
-    ) -> Result<GetFunctionCodeSigningConfigResponse, Refusal> {
-        let function = self.found(ask, &ask.whole(&request.function_name)?)?;
-        Ok(GetFunctionCodeSigningConfigResponse {
-            function_name: Some(function.id.name.to_string()),
-            ..GetFunctionCodeSigningConfigResponse::default()
-        })
-    }
-
     pub(super) fn get_account_settings(&self, ask: &Ask<'_>) -> GetAccountSettingsResponse {
         let functions = self
             .engine

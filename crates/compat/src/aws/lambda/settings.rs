@@ -54,11 +54,7 @@ impl Aws {
         remove: Vec<String>,
     ) -> Result<Response<Body>, Refusal> {
         let target = tagged(ask, resource)?;
-        if add.keys().any(|key| key.starts_with("aws:")) {
-            return Err(invalid(
-                "System tags (aws:*) cannot be added, changed or removed.",
-            ));
-        }
+        check_tags(&add)?;
         let who = ask.principal();
         let tagged = self.engine.tag(&who, &target.function, add, remove).await;
         tagged.map_err(|error| match error {
@@ -289,6 +285,21 @@ impl Aws {
         ))
     }
 
+    pub(super) fn delete_provisioned(
+        &self,
+        ask: &Ask<'_>,
+        request: DeleteProvisionedConcurrencyConfigRequest,
+    ) -> Result<Response<Body>, Refusal> {
+        let target = ask.target(&request.function_name, Some(&request.qualifier))?;
+        if target.qualifier == Qualifier::Version(VersionId::Latest) {
+            return Err(invalid(
+                "The function resource provided must be an alias or a published version.",
+            ));
+        }
+        self.found_or_alias(ask, &target)?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
     pub(super) fn list_provisioned(
         &self,
         ask: &Ask<'_>,
@@ -365,6 +376,16 @@ fn none_decided() -> Error {
 /// What is told of a function, version or alias that is to have a config and is not there.
 fn no_function() -> Refusal {
     Refusal::new(kind::RESOURCE_NOT_FOUND, "The function doesn't exist.")
+}
+
+/// Refuses tags that are the service's own to give.
+pub(super) fn check_tags(add: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    if add.keys().any(|key| key.starts_with("aws:")) {
+        return Err(invalid(
+            "System tags (aws:*) cannot be added, changed or removed.",
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn too_many_tags() -> Refusal {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::verb::FunctionView;
 use model::principal::may_use;
-use model::{FunctionRef, InvalidName, Principal, Qualifier};
+use model::{FunctionRef, InvalidName, Principal, Qualifier, VersionId};
 
 use super::super::Aws;
 use super::error::{self, Refusal, kind};
@@ -14,6 +14,11 @@ use super::{Ask, invalid};
 const NAME_PATTERN: &str = "Member must satisfy regular expression pattern: \
     (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?\
     (\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?";
+
+/// What is told of a version or an alias where only a function will do.
+pub(super) const UNQUALIFIED: &str = "This operation is permitted on Lambda functions only. \
+    Aliases and versions do not support this operation. Please specify either a function name or \
+    an unqualified function ARN.";
 
 impl Ask<'_> {
     pub(super) fn principal(&self) -> Principal {
@@ -50,6 +55,17 @@ impl Ask<'_> {
             target.qualifier = qualifier;
         }
         Ok(target)
+    }
+
+    /// The function that an operation changes which knows no versions.
+    pub(super) fn unqualified(&self, name: &str) -> Result<FunctionRef, Refusal> {
+        let target = self.target(name, None)?;
+        match target.qualifier {
+            Qualifier::Absent | Qualifier::Version(VersionId::Latest) => {
+                Ok(target.function.unqualified())
+            }
+            _ => Err(invalid(UNQUALIFIED)),
+        }
     }
 
     /// The function without any qualifier, for operations on the function as a whole.

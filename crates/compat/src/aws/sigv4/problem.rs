@@ -87,6 +87,8 @@ impl Protocol {
             Self::S3
         } else if request.headers.contains_key("x-amz-target") {
             Self::Json
+        } else if service == "lambda" {
+            Self::RestJson
         } else if is_form(request) || QUERY_SERVICES.contains(&service) {
             Self::Query
         } else {

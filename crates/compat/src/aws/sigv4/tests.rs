@@ -366,7 +366,12 @@ fn a_week_is_the_longest_that_an_address_holds() {
         },
     );
     let uri = parts.uri.to_string();
-    for (given, expected) in [("604800", "holds"), ("604801", "a week"), ("-1", "a week")] {
+    for (given, expected) in [
+        ("604800", "holds"),
+        ("604801", "a week"),
+        ("-1", "a week"),
+        ("0", "a week"),
+    ] {
         let uri = uri.replace("X-Amz-Expires=900", &format!("X-Amz-Expires={given}"));
         let (parts, ()) = Request::get(uri).body(()).unwrap().into_parts();
         let verdict = match Signature::read(&parts) {

@@ -182,7 +182,20 @@ async fn what_breaks_a_rule_is_refused_in_the_services_words() {
         expect!["400 ValidationError: arn:aws:iam::000000000000:user/me is invalid"],
     )
     .await;
-    check(Access::Keys, owner(), &refused("&Policy={}"), expect!["403 AccessDenied: session policies have no effect here yet: without one the session may do what its account may"]).await;
+    check(Access::Keys, owner(), &refused("&Policy={%22Statement%22:[]}"), expect!["403 AccessDenied: session policies have no effect here yet: without one the session may do what its account may"]).await;
+    for (policy, said) in [
+        (
+            "{",
+            expect!["400 MalformedPolicyDocument: The policy is not in the valid JSON format."],
+        ),
+        (
+            "{}",
+            expect!["400 MalformedPolicyDocument: Syntax errors in policy."],
+        ),
+    ] {
+        let form = refused(&format!("&Policy={policy}"));
+        check(Access::Keys, owner(), &form, said).await;
+    }
     let chained = refused("&DurationSeconds=3601");
     check(Access::Keys, instance(), &chained, expect!["400 ValidationError: The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."]).await;
     let other = ROLE.replace("000000000000", "111111111111");
