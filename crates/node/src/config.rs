@@ -57,6 +57,8 @@ pub struct Config {
     pub lite: Lite,
     /// Generic jails kept ready.
     pub jails_ready: usize,
+    /// Kinds of interpreters of which one is kept started, for whichever function comes.
+    pub interpreters_ready: usize,
     /// How long instances wait for another process with this data folder once this one is gone;
     /// none where they end with it.
     pub keep: Option<Duration>,
@@ -108,6 +110,7 @@ impl Config {
             allow_exec_tmp: false,
             lite: Lite::WhereNeeded,
             jails_ready: 4,
+            interpreters_ready: 4,
             keep: None,
             replace: false,
             drain: Duration::from_secs(30),

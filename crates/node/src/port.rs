@@ -97,6 +97,7 @@ pub(crate) fn spawner(
         process::spawner::Config {
             program: config.program.clone(),
             pool: config.jails_ready,
+            booted: config.interpreters_ready,
             runtime_dir: config.data.clone(),
             endpoint_port: address.port(),
             host_ports: config.host_ports.clone(),

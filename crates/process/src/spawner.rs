@@ -6,6 +6,7 @@ mod keep;
 mod link;
 mod memory;
 mod order;
+mod shelf;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -20,12 +21,13 @@ use rustix::process::{Resource, Rlimit};
 
 pub use self::jail::{Control, Doors, Jail, Keeper};
 pub use self::keep::{Inherited, Keep, Kept, Visits};
-pub use self::order::{Bind, Companion, CompanionEnd, Exit, Limits, Order, Status};
+pub use self::order::{Bind, Boot, Companion, CompanionEnd, Exit, Limits, Order, Status};
 
 use self::keep::Door;
-use self::link::Link;
+use self::link::{Link, Prepared};
+use self::shelf::Shelf;
 use crate::contract::lambda::environment::Trusted;
-use crate::host::Host;
+use crate::host::{Host, Isolation};
 use crate::jail::message::{Common, Notice, Request, Settings};
 use crate::jail::plan::{Plan, Sealed};
 use crate::jail::wire::{self, MESSAGE_BYTES_MAX};
@@ -53,6 +55,8 @@ pub struct Config {
     pub program: PathBuf,
     /// Generic jails kept ready.
     pub pool: usize,
+    /// Kinds of interpreters of which one is kept started ahead.
+    pub booted: usize,
     /// An existing folder. Jails use it on hosts without `/sys` only; where there are none,
     /// instances write below it.
     pub runtime_dir: PathBuf,
@@ -175,6 +179,7 @@ struct Shared {
     host: Host,
     trusted: Trusted,
     link: Arc<Link>,
+    shelf: Arc<Shelf>,
     /// To the helpers of earlier daemons, which make no jails.
     inherited: parking_lot::Mutex<Vec<Arc<Link>>>,
     clock: Arc<dyn store::Clock>,
@@ -238,12 +243,19 @@ impl Spawner {
             listening.ended.send_replace(true);
         });
         link.refill_soon();
+        let booted = match host.isolation {
+            Isolation::Jail => config.booted,
+            Isolation::Lite => 0,
+        };
+        let shelf = Shelf::new(booted);
+        tokio::spawn(Arc::clone(&shelf).keep_full(Arc::clone(&link)));
         let runtime = tokio::runtime::Handle::current();
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
                 trusted,
                 link,
+                shelf,
                 inherited: parking_lot::Mutex::default(),
                 clock,
                 runtime,
@@ -272,9 +284,28 @@ impl Spawner {
     }
 
     async fn claim_now(&self, order: &Order) -> Result<Jail, Error> {
+        if let Some(boot) = &order.boot
+            && let Some(booted) = self.shared.shelf.take(boot)
+        {
+            match self.fill(order, booted, Some(boot)).await {
+                // Its interpreter ended while nobody needed it.
+                Err(Error::Refused { .. } | Error::Ended) => {}
+                filled => return filled,
+            }
+        }
+        let prepared = self.shared.link.prepared().await?;
+        self.fill(order, prepared, None).await
+    }
+
+    /// Fills a jail as ordered and starts the program, unless that runs already.
+    async fn fill(
+        &self,
+        order: &Order,
+        mut prepared: Prepared,
+        booted: Option<&Boot>,
+    ) -> Result<Jail, Error> {
         let link = &self.shared.link;
-        let sealed = order.program().seal();
-        let mut prepared = link.prepared().await?;
+        let sealed = order.program(booted).seal();
         let id = prepared.keeper.id();
         let started = link.expect_start(id)?;
         if !order.outside_network {
@@ -283,7 +314,7 @@ impl Spawner {
             prepared.doors.egress = None;
         }
         let plan = Plan {
-            trees: order.trees(),
+            trees: order.trees(booted),
             limits: order.limits.clone(),
             outside_network: order.outside_network,
             control: order.control,
@@ -310,8 +341,14 @@ impl Spawner {
             doors: prepared.doors,
             dialers: started.dialers,
             first: started.first,
+            booted: booted.is_some(),
             keeper: prepared.keeper,
         })
+    }
+
+    /// Interpreters that were started ahead and are nobody's yet.
+    pub fn started_ahead(&self) -> usize {
+        self.shared.shelf.ready()
     }
 
     /// Whether instances outlive this process for a while.
@@ -406,6 +443,7 @@ pub(crate) fn probe(program: &Path, runtime_dir: &Path) -> Result<Host, Error> {
     let config = Config {
         program: program.to_owned(),
         pool: 0,
+        booted: 0,
         // It may be one that is yet to be made, which is not for a probe to do.
         runtime_dir: if runtime_dir.is_dir() {
             std::path::absolute(runtime_dir).map_err(Error::Launch)?
@@ -583,6 +621,7 @@ mod tests {
         Config {
             program: "/no/such/program".into(),
             pool: 0,
+            booted: 0,
             runtime_dir: "/".into(),
             endpoint_port: 4566,
             host_ports: Vec::new(),

@@ -206,6 +206,7 @@ fn try_launch(pool: usize, lite: Lite, folder: &Path) -> Result<Spawner, Error> 
     let config = Config {
         program: std::env::current_exe().unwrap(),
         pool,
+        booted: 0,
         runtime_dir: folder.to_owned(),
         endpoint_port: 4566,
         host_ports: Vec::new(),
@@ -239,6 +240,7 @@ fn order(script: &str) -> Order {
         outside_network: false,
         control: false,
         dialers: 0,
+        boot: None,
     }
 }
 

@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "lambda/ahead.rs"]
+mod ahead;
 #[path = "lambda/brought.rs"]
 mod brought;
 #[path = "lambda/clients.rs"]

@@ -90,8 +90,7 @@ function errorForm(error) {
 // --- log ------------------------------------------------------------------------------------
 
 const LEVELS = { TRACE: 1, DEBUG: 2, INFO: 3, WARN: 4, ERROR: 5, FATAL: 6 };
-const logJson = process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON';
-const leastLevel = LEVELS[process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()] ?? LEVELS.TRACE;
+let logJson = false;
 let requestId = hasCallbacks ? undefined : '-';
 let tenantId;
 
@@ -152,6 +151,9 @@ const textRecord = (level, message, params) =>
   `${new Date().toISOString()}\t${requestId}\t${level}\t${format(message, ...params)}`;
 
 function patchConsole() {
+  const { env } = process;
+  logJson = env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON';
+  const leastLevel = LEVELS[env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()] ?? LEVELS.TRACE;
   const record = logJson ? jsonRecord : textRecord;
   for (const level of Object.keys(LEVELS)) {
     console[level.toLowerCase()] = LEVELS[level] < leastLevel
@@ -865,6 +867,12 @@ async function initialise(settings) {
     if (equals > 0) process.env[entry.slice(0, equals)] = entry.slice(equals + 1);
   }
   const env = process.env;
+  if (env._DAYFLY_BOOTED !== undefined) {
+    delete env._DAYFLY_BOOTED;
+    // The function's folder came after this process.
+    process.chdir(taskRoot);
+  }
+  patchConsole();
   fixed = {
     functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
     functionName: env.AWS_LAMBDA_FUNCTION_NAME,
@@ -932,6 +940,9 @@ function main() {
   send(frame(HELLO, NOBODY, Buffer.from(`node ${process.versions.node}`)));
   // While the answer is on its way.
   listProcessors();
+  // Started before it is known for which function: the first module takes longest, so it is none of
+  // the function's.
+  if (process.env._DAYFLY_BOOTED !== undefined) import(path.join(runtimeDir, 'first.mjs')).catch(() => {});
 }
 
 main();

@@ -251,10 +251,16 @@ def _encode(value):
 
 _request_id = None
 _tenant_id = None
-_log_json = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
-_log_level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
-if _log_level == "TRACE":
-    _log_level = "DEBUG"
+_log_json = False
+_log_level = ""
+
+
+def _set_log():
+    global _log_json, _log_level
+    _log_json = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    _log_level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+    if _log_level == "TRACE":
+        _log_level = "DEBUG"
 
 
 def _write_record(text):
@@ -640,6 +646,9 @@ def _initialise():
         name, equals, value = entry.partition(b"=")
         if equals:
             os.environb[name] = value
+    _set_log()
+    if _is_booted():
+        _move_in()
     _fix_context()
     _heard = os.getpid()
     try:
@@ -650,6 +659,62 @@ def _initialise():
     _flush()
     _send_body(INIT_ERROR, NOBODY, _encode(error))
     sys.exit(1)
+
+
+# --- life before the function ---------------------------------------------------------------
+# The platform may start this process before it knows for which function. Then there is time to load
+# what Lambda's own runtime has loaded before a function's code comes.
+
+_RUNTIME_LOADS = ("json", "logging", "traceback", "decimal", "datetime", "http.client", "base64")
+# What was loaded for them.
+_loaded_ahead = set()
+
+
+def _is_booted():
+    return "_DAYFLY_BOOTED" in os.environ
+
+
+def _load_ahead():
+    global _loaded_ahead
+    before = set(sys.modules)
+    hook = sys.meta_path.pop(0)
+    for name in _RUNTIME_LOADS:
+        try:
+            __import__(name)
+        except ImportError:
+            pass
+    sys.meta_path.insert(0, hook)
+    _loaded_ahead = set(sys.modules) - before
+
+
+def _move_in():
+    """The function's folders came after this process."""
+    del os.environ["_DAYFLY_BOOTED"]
+    os.chdir(os.environ["LAMBDA_TASK_ROOT"])
+    # It may be remembered that they were not there.
+    sys.path_importer_cache.clear()
+    if _is_hidden(_loaded_ahead):
+        for name in _loaded_ahead:
+            del sys.modules[name]
+    elif "logging" in _loaded_ahead:
+        del sys.meta_path[0]
+        _configure_logging(sys.modules["logging"])
+
+
+def _is_hidden(modules):
+    """Whether the function or a layer brings a module that hides one of these, so that it has to be
+    loaded in its place, as in a process that was started for it."""
+    names = {name.partition(".")[0] for name in modules}
+    for folder in sys.path:
+        if not folder.startswith(("/var/task", "/opt")):
+            continue
+        try:
+            entries = os.listdir(folder)
+        except OSError:
+            continue
+        if not names.isdisjoint(entry.partition(".")[0] for entry in entries):
+            return True
+    return False
 
 
 # The process that the platform listens to, once it does.
@@ -776,8 +841,11 @@ def _main():
     os.set_inheritable(REQUESTS, False)
     sys.meta_path.insert(0, _LoggingHook())
     _set_paths()
+    _set_log()
     _customise()
     _send(HELLO, NOBODY, b"python %d.%d.%d" % sys.version_info[:3])
+    if _is_booted():
+        _load_ahead()
     _listen_for_debugger()
     handler = _initialise()
     _flush()

@@ -145,6 +145,21 @@ impl<'a> Family<'a> {
     }
 }
 
+/// Waits until the helper has something to say, or is gone; false where a child ends before.
+pub(super) fn outlives(helper: BorrowedFd<'_>, signals: BorrowedFd<'_>) -> io::Result<bool> {
+    loop {
+        let mut both = [
+            PollFd::new(&helper, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut both, None) {
+            Ok(_) => return Ok(both[1].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 fn status_of(status: WaitStatus) -> Status {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Status::Code(code),

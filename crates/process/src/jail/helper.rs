@@ -97,6 +97,8 @@ struct Jail {
     ends: Option<Ends>,
     /// What could be handed on to another daemon.
     held: Option<Held>,
+    /// Whether an interpreter was started in it, to be claimed with it.
+    booted: bool,
     claimed: bool,
     exit_told: bool,
 }
@@ -285,6 +287,12 @@ impl Helper {
                     self.kill(id);
                 }
             }
+            Request::Boot(id, plan) => {
+                if let Err(error) = self.boot(id, &plan) {
+                    self.tell(&Notice::Refused(id, error.to_string()), &[]);
+                    self.kill(id);
+                }
+            }
             Request::Kill(id) => self.kill(id),
             Request::Freeze(id) => self.freeze(id, true),
             Request::Thaw(id) => self.freeze(id, false),
@@ -393,6 +401,7 @@ impl Helper {
                 requests: requests_end,
             }),
             held: None,
+            booted: false,
             claimed: false,
             exit_told: false,
         };
@@ -513,7 +522,8 @@ impl Helper {
     }
 
     fn react(&mut self, id: JailId, message: &[u8], descriptors: Vec<OwnedFd>) {
-        let claimed = self.jails.get(&id).is_some_and(|jail| jail.claimed);
+        let jail = self.jails.get(&id);
+        let begun = jail.is_some_and(|jail| jail.claimed || jail.booted);
         match Report::read(message) {
             Ok(Report::Ready { handed, .. }) => {
                 self.ready(Ready {
@@ -527,7 +537,7 @@ impl Helper {
                 let first = self.jails.get(&id).map_or(0, |jail| jail.pid.as_raw_pid());
                 self.tell(&Notice::Started(id, first), &dialers);
             }
-            Ok(Report::Failed(reason)) if claimed => self.tell(&Notice::Refused(id, reason), &[]),
+            Ok(Report::Failed(reason)) if begun => self.tell(&Notice::Refused(id, reason), &[]),
             Ok(Report::Failed(reason)) => self.unprepared(id, reason),
             Ok(Report::Exited(status)) => self.tell_exit(id, status),
             Ok(Report::CompanionExited(index, status)) => {

@@ -12,15 +12,15 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{DumpableBehavior, Signal};
+use rustix::process::{DumpableBehavior, Pid, Signal};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
 use super::context::Context as _;
-use super::family::{Family, Kept};
+use super::family::{self, Family, Kept};
 use super::ids::INSIDE;
 use super::message::{Claim, Common, Facts, Handed, Order, Report};
 use super::net;
-use super::program::{self, Control, Filled};
+use super::program::{self, Control, Filled, Laid};
 use super::seccomp;
 use super::syscall;
 use super::template::Template;
@@ -113,14 +113,33 @@ impl Inside<'_> {
         };
         self.report_ready(&listeners, refusals.as_ref(), facts)?;
         drop((listeners, refusals));
-        let (length, trees) = wire::receive(&self.helper, &mut buffer, RecvFlags::empty())?;
-        if length == 0 {
-            return Ok(());
+        let mut booted = None;
+        loop {
+            let (length, trees) = wire::receive(&self.helper, &mut buffer, RecvFlags::empty())?;
+            if length == 0 {
+                return Ok(());
+            }
+            match Order::read(buffer.get(..length).unwrap_or_default())? {
+                Order::Claim(claim) => return self.serve(&claim, trees, &signals, booted),
+                Order::Boot(claim) if booted.is_none() => {
+                    booted = Some(self.boot(&claim, trees)?);
+                    if !family::outlives(self.helper.as_fd(), signals.as_fd())? {
+                        return Err(io::Error::other("the interpreter ended before it was used"));
+                    }
+                }
+                _ => return Err(io::Error::other("claimed out of turn")),
+            }
         }
-        let Order::Claim(claim) = Order::read(buffer.get(..length).unwrap_or_default())? else {
-            return Err(io::Error::other("claimed out of turn"));
-        };
-        self.serve(&claim, trees, &signals)
+    }
+
+    /// Starts an interpreter in a jail that is nobody's yet. It has no right of ours, and nothing
+    /// that a tenant wrote is here before ours are given up too.
+    fn boot(&self, claim: &Claim<'_>, trees: Vec<OwnedFd>) -> io::Result<Pid> {
+        let program = program::furnish(claim, trees, Laid::Over)?;
+        let pid = program::start_ahead(&program, claim, self)?;
+        let report = Report::Started.write();
+        wire::send(&self.helper, &[&report], &[], SendFlags::empty())?;
+        Ok(pid)
     }
 
     /// Takes on the jail's user, and ties our life to the helper's.
@@ -251,11 +270,27 @@ impl Inside<'_> {
         wire::send(&self.helper, &[&report], &descriptors, SendFlags::empty())
     }
 
-    fn serve(&self, claim: &Claim<'_>, trees: Vec<OwnedFd>, signals: &OwnedFd) -> io::Result<()> {
-        let Filled { program, dialers } = program::fill(claim, trees)?;
+    fn serve(
+        &self,
+        claim: &Claim<'_>,
+        trees: Vec<OwnedFd>,
+        signals: &OwnedFd,
+        booted: Option<Pid>,
+    ) -> io::Result<()> {
+        // What runs already was walled off by the folders that there were then.
+        let laid = if booted.is_some() {
+            Laid::Around
+        } else {
+            Laid::Over
+        };
+        let Filled { program, dialers } = program::fill(claim, trees, laid)?;
         let (helper, signals) = (self.helper.as_fd(), signals.as_fd());
         let mut family = Family::new(helper, signals, syscall::signal_all);
-        let companions = if program.companions.is_empty() {
+        let companions = if let Some(booted) = booted {
+            program::limit_booted(booted, claim)?;
+            family.begin(booted);
+            None
+        } else if program.companions.is_empty() {
             family.begin(program::start(&program, claim, self)?);
             None
         } else {
@@ -271,7 +306,7 @@ impl Inside<'_> {
         wire::send(&self.helper, &[&report], &handed, SendFlags::empty())?;
         drop(handed);
         drop((dialers, companions));
-        if !program.companions.is_empty() {
+        if booted.is_none() && !program.companions.is_empty() {
             if family.keep()? == Kept::Over {
                 return Ok(());
             }

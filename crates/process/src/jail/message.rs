@@ -19,6 +19,8 @@ pub(crate) enum Request<'a> {
     /// Make one more generic jail.
     Prepare,
     Claim(JailId, Plan<'a>),
+    /// Start an interpreter in a generic jail, which stays to be claimed.
+    Boot(JailId, Plan<'a>),
     Kill(JailId),
     Freeze(JailId),
     Thaw(JailId),
@@ -85,7 +87,7 @@ pub(crate) enum Notice {
     /// A generic jail could not be made.
     Unprepared(String),
     /// The program of a claimed jail runs, or its companions, below this process; with its
-    /// dialers, and what the companions print if there are any.
+    /// dialers, and what the companions print if there are any. Or an interpreter was started.
     Started(JailId, i32),
     /// A claim failed; the jail is being ended.
     Refused(JailId, String),
@@ -134,6 +136,8 @@ pub(crate) enum Order<'a> {
     /// The user and group maps are written.
     Mapped,
     Claim(Claim<'a>),
+    /// Start an interpreter, and wait to be claimed.
+    Boot(Claim<'a>),
     /// The claim of an instance without namespaces.
     Lite(Unheld, Plan<'a>),
     /// Stop every process of the jail, where no freezer does it.
@@ -155,6 +159,30 @@ pub(crate) struct Claim<'a> {
     pub(crate) control: bool,
     pub(crate) dialers: u8,
     pub(crate) program: Sealed<'a>,
+}
+
+impl<'a> Claim<'a> {
+    fn write(&self, mut to: Writer) -> Vec<u8> {
+        to.list(&self.targets, |to, target| {
+            to.path(target);
+        });
+        plan::write_limits(&self.limits, &mut to);
+        to.byte(self.limit_data.into())
+            .byte(self.control.into())
+            .byte(self.dialers);
+        before_sealed(to, self.program)
+    }
+
+    fn read(from: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(Self {
+            targets: from.list(|from| Ok(from.path()?.to_owned()))?,
+            limits: plan::read_limits(from)?,
+            limit_data: from.byte()? != 0,
+            control: from.byte()? != 0,
+            dialers: from.byte()?,
+            program: Sealed(from.blob()?),
+        })
+    }
 }
 
 /// What no control group limits, so that resource limits must.
@@ -246,6 +274,12 @@ impl<'a> Request<'a> {
                 plan.write(&mut to);
                 to.into_bytes()
             }
+            Self::Boot(id, plan) => {
+                let mut to = Writer::new(13);
+                to.number(*id);
+                plan.write(&mut to);
+                to.into_bytes()
+            }
             Self::Kill(id) => about(4, *id),
             Self::Freeze(id) => about(5, *id),
             Self::Thaw(id) => about(6, *id),
@@ -293,6 +327,7 @@ impl<'a> Request<'a> {
             10 => Self::Hold,
             11 => Self::Note(from.number()?, from.blob()?),
             12 => Self::Leave(from.number()?, from.blob()?),
+            13 => return Ok(Self::Boot(from.number()?, Plan::read(&mut from)?)),
             20 => Self::Visit(from.number()?),
             21 => Self::Succeed(from.byte()? != 0),
             _ => return Err(Malformed),
@@ -410,17 +445,8 @@ impl<'a> Order<'a> {
     pub(crate) fn write(&self) -> Vec<u8> {
         match self {
             Self::Mapped => Writer::new(1).into_bytes(),
-            Self::Claim(claim) => {
-                let mut to = Writer::new(2);
-                to.list(&claim.targets, |to, target| {
-                    to.path(target);
-                });
-                plan::write_limits(&claim.limits, &mut to);
-                to.byte(claim.limit_data.into())
-                    .byte(claim.control.into())
-                    .byte(claim.dialers);
-                before_sealed(to, claim.program)
-            }
+            Self::Claim(claim) => claim.write(Writer::new(2)),
+            Self::Boot(claim) => claim.write(Writer::new(8)),
             Self::Lite(unheld, plan) => {
                 let mut to = Writer::new(5);
                 to.byte(unheld.memory.into()).byte(unheld.processes.into());
@@ -438,14 +464,8 @@ impl<'a> Order<'a> {
         let mut from = Reader::new(bytes);
         let order = match from.byte()? {
             1 => Self::Mapped,
-            2 => Self::Claim(Claim {
-                targets: from.list(|from| Ok(from.path()?.to_owned()))?,
-                limits: plan::read_limits(&mut from)?,
-                limit_data: from.byte()? != 0,
-                control: from.byte()? != 0,
-                dialers: from.byte()?,
-                program: Sealed(from.blob()?),
-            }),
+            2 => Self::Claim(Claim::read(&mut from)?),
+            8 => Self::Boot(Claim::read(&mut from)?),
             5 => {
                 let unheld = Unheld {
                     memory: from.byte()? != 0,
@@ -612,6 +632,30 @@ mod tests {
         ] {
             let read = Notice::read(&notice.write()).unwrap();
             assert_eq!(format!("{read:?}"), format!("{notice:?}"));
+        }
+    }
+
+    #[test]
+    fn orders_to_the_first_process_are_told_apart() {
+        let claim = || Claim {
+            targets: vec!["/var/task".into()],
+            limits: Limits {
+                memory_bytes: 1,
+                cpu_weight_millis: 2,
+                processes: 3,
+                open_files: 4,
+                tmp_bytes: 5,
+                tmp_exec: true,
+            },
+            limit_data: true,
+            control: true,
+            dialers: 2,
+            program: Sealed(b"sealed"),
+        };
+        for order in [Order::Claim(claim()), Order::Boot(claim())] {
+            let bytes = [&order.write()[..], b"sealed"].concat();
+            let read = Order::read(&bytes).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{order:?}"));
         }
     }
 

@@ -67,16 +67,25 @@ pub(super) struct Filled {
     pub(super) dialers: Vec<OwnedFd>,
 }
 
-/// Fills the jail as claimed. Afterwards the calling process has no capability left.
-pub(super) fn fill(claim: &Claim<'_>, trees: Vec<OwnedFd>) -> io::Result<Filled> {
+/// How a folder comes to be at a folder of the root's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Laid {
+    /// Over it, where that is empty.
+    Over,
+    /// Into it, entry by entry: whoever was given the right to execute what is in that folder has
+    /// none to what covers it (Landlock passes over the places of mounts).
+    Around,
+}
+
+/// Puts what was given into the jail.
+pub(super) fn furnish(claim: &Claim<'_>, trees: Vec<OwnedFd>, laid: Laid) -> io::Result<Program> {
     let program = Program::unseal(claim.program)?;
     if trees.len() != claim.targets.len() {
         return Err(io::Error::other("mounts and targets differ in number"));
     }
     for (tree, target) in trees.iter().zip(&claim.targets) {
-        place(tree, target).context(target.display())?;
+        place(tree, target, laid).context(target.display())?;
     }
-    drop(trees);
     for (link, target) in &program.links {
         make_parent(link)?;
         symlink(target, link).context(link.display())?;
@@ -84,6 +93,12 @@ pub(super) fn fill(claim: &Claim<'_>, trees: Vec<OwnedFd>) -> io::Result<Filled>
     for (path, bytes) in &program.files {
         write_file(path, bytes).context(path.display())?;
     }
+    Ok(program)
+}
+
+/// Fills the jail as claimed. Afterwards the calling process has no capability left.
+pub(super) fn fill(claim: &Claim<'_>, trees: Vec<OwnedFd>, laid: Laid) -> io::Result<Filled> {
+    let program = furnish(claim, trees, laid)?;
     size_tmp(&claim.limits)?;
     let dialers = (0..claim.dialers)
         .map(|_| dialer())
@@ -102,6 +117,33 @@ pub(super) fn start(program: &Program, claim: &Claim<'_>, inside: &Inside<'_>) -
     spawn(&program.argv, &program.env, || {
         become_program(&program.cwd, &inside.output, control, claim, inside)
     })
+}
+
+/// Starts a program in a jail that is not complete, with none of the rights that its first process
+/// still has.
+pub(super) fn start_ahead(
+    program: &Program,
+    claim: &Claim<'_>,
+    inside: &Inside<'_>,
+) -> io::Result<Pid> {
+    let control = claim.control.then_some(&inside.control);
+    spawn(&program.argv, &program.env, || {
+        drop_rights().context("give up rights")?;
+        become_program(&program.cwd, &inside.output, control, claim, inside)
+    })
+}
+
+/// Limits a program that was started before its limits were known.
+pub(super) fn limit_booted(pid: Pid, claim: &Claim<'_>) -> io::Result<()> {
+    if claim.limit_data {
+        let bytes = claim.limits.memory_bytes.saturating_add(DATA_ROOM);
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        rustix::process::prlimit(Some(pid), Resource::Data, limit).context("limit memory")?;
+    }
+    Ok(())
 }
 
 /// Starts a program beside it.
@@ -125,11 +167,13 @@ pub(super) fn companions_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Attaches a mount at its target, which is made if it is not there. What was placed below the
 /// target before stays: an interpreter may be in `/opt`, and layers come after it.
-fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+fn place(tree: &OwnedFd, target: &Path, laid: Laid) -> io::Result<()> {
     let folder = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode) == FileType::Directory;
     if !target.exists() {
         make_empty(target, folder)?;
-    } else if folder && fs::read_dir(target)?.next().is_some() {
+    }
+    let top = laid == Laid::Around && target.parent() == Some(Path::new("/"));
+    if folder && (top || fs::read_dir(target)?.next().is_some()) {
         return lay_around(tree, target);
     }
     attach(tree, target)
@@ -329,9 +373,10 @@ fn limit(claim: &Claim<'_>) -> io::Result<()> {
 /// limit itself. Not RLIMIT_AS, for runtimes reserve far more address space than they use; and
 /// with room, for V8 reserves some hundred megabytes of what counts here, too.
 pub(super) fn limit_data(memory_bytes: u64) -> io::Result<()> {
-    const ROOM: u64 = 1 << 30;
-    set_limit(Resource::Data, memory_bytes.saturating_add(ROOM)).context("limit memory")
+    set_limit(Resource::Data, memory_bytes.saturating_add(DATA_ROOM)).context("limit memory")
 }
+
+const DATA_ROOM: u64 = 1 << 30;
 
 /// Sets a limit for good.
 pub(super) fn set_limit(resource: Resource, value: u64) -> io::Result<()> {

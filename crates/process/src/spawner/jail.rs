@@ -36,6 +36,8 @@ pub struct Jail {
     pub dialers: Vec<OwnedFd>,
     /// Its first process, by the host's number; everything else of it is below.
     pub(crate) first: i32,
+    /// Whether its program was started before it was claimed.
+    pub(crate) booted: bool,
     pub(super) keeper: Keeper,
 }
 
@@ -180,6 +182,11 @@ impl Keeper {
 
     pub(super) fn id(&self) -> JailId {
         self.inner.id
+    }
+
+    /// Whether its program has ended, or it is gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.inner.exit.borrow().is_some() || *self.inner.gone.borrow()
     }
 
     /// Resolves when the program has ended. May be awaited by several, and after the fact.

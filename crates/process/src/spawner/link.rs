@@ -37,7 +37,7 @@ const REFILL_AFTER: Duration = Duration::from_millis(15);
 pub(super) struct Link {
     socket: tokio::net::UnixStream,
     pool: usize,
-    clock: Arc<dyn store::Clock>,
+    pub(super) clock: Arc<dyn store::Clock>,
     state: Mutex<State>,
     /// There are jails to kill.
     kills: Notify,
@@ -211,6 +211,7 @@ impl Link {
             doors,
             dialers: Vec::new(),
             first,
+            booted: false,
             keeper,
         };
         Ok((jail, rest))

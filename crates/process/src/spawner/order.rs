@@ -1,7 +1,10 @@
 //! What a jail is ordered with, and how it ends.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::jail::plan::{Program, Tree};
 
@@ -34,6 +37,100 @@ pub struct Order {
     pub control: bool,
     /// Unconnected TCP sockets of the jail's network to hand out.
     pub dialers: u8,
+    /// What of all this can be there before it is known whose the jail will be, where that helps:
+    /// a program that waits at its control socket for the rest. Mounts, links and files of it are
+    /// among those above, and the order is good without it.
+    pub boot: Option<Arc<Boot>>,
+}
+
+/// An interpreter to be started ahead; the same for whoever wants the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The program, by its absolute path, and its arguments.
+    pub argv: Vec<OsString>,
+    /// Its whole environment; nothing in it is anybody's own.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts.
+    pub cwd: PathBuf,
+    /// Host folders and files to be seen inside, read-only.
+    pub binds: Vec<Bind>,
+    /// Symbolic links: where, and what they point to.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// Small read-only files.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+    /// What it may use until it is claimed; what can be executed holds from then on, too.
+    pub limits: Limits,
+    /// Which folders and files those are that are seen inside: others may be at their paths later.
+    sources: Vec<Option<Identity>>,
+}
+
+/// Which folder or file of the host's something is, whatever is at its path later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: (u32, u32),
+    inode: u64,
+    /// Numbers of what is gone are given again.
+    born: (i64, u32),
+}
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        let mask = StatxFlags::INO | StatxFlags::BTIME;
+        let found = rustix::fs::statx(CWD, path, AtFlags::empty(), mask).ok()?;
+        Some(Self {
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            born: (found.stx_btime.tv_sec, found.stx_btime.tv_nsec),
+        })
+    }
+}
+
+impl Boot {
+    /// What of an order can be there ahead: with this environment, and these mounts and links of
+    /// those that it has. Looks at what is mounted (a system call each).
+    pub(crate) fn of(
+        order: &Order,
+        env: Vec<(OsString, OsString)>,
+        binds: Vec<Bind>,
+        links: Vec<(PathBuf, PathBuf)>,
+        limits: Limits,
+    ) -> Self {
+        let sources = binds.iter().map(|bind| Identity::of(&bind.source));
+        Self {
+            argv: order.argv.clone(),
+            env,
+            cwd: order.cwd.clone(),
+            sources: sources.collect(),
+            binds,
+            links,
+            files: order.files.clone(),
+            limits,
+        }
+    }
+
+    pub(super) fn trees(&self) -> Vec<Tree> {
+        self.binds.iter().map(Bind::tree).collect()
+    }
+
+    pub(super) fn program(&self) -> Program {
+        Program {
+            argv: self.argv.clone(),
+            env: self.env.clone(),
+            cwd: self.cwd.clone(),
+            links: self.links.clone(),
+            files: self.files.clone(),
+            companions: Vec::new(),
+        }
+    }
+}
+
+impl Bind {
+    fn tree(&self) -> Tree {
+        Tree {
+            target: self.target.clone(),
+            sources: vec![self.source.clone()],
+        }
+    }
 }
 
 /// A program that runs beside the one a jail is for. What all of them print comes in one stream
@@ -102,11 +199,10 @@ pub enum Status {
 }
 
 impl Order {
-    pub(super) fn trees(&self) -> Vec<Tree> {
-        let binds = self.binds.iter().map(|bind| Tree {
-            target: bind.target.clone(),
-            sources: vec![bind.source.clone()],
-        });
+    /// Mounts, without those that a started interpreter has.
+    pub(super) fn trees(&self, booted: Option<&Boot>) -> Vec<Tree> {
+        let there = |bind: &&Bind| !booted.is_some_and(|boot| boot.binds.contains(bind));
+        let binds = self.binds.iter().filter(there).map(Bind::tree);
         let overlays = self
             .overlays
             .iter()
@@ -118,14 +214,27 @@ impl Order {
         binds.chain(overlays).collect()
     }
 
-    pub(super) fn program(&self) -> Program {
+    /// The program and what is laid out for it; what is left of that beside a started interpreter.
+    pub(super) fn program(&self, booted: Option<&Boot>) -> Program {
+        let Some(boot) = booted else {
+            return Program {
+                argv: self.argv.clone(),
+                env: self.env.clone(),
+                cwd: self.cwd.clone(),
+                links: self.links.clone(),
+                files: self.files.clone(),
+                companions: self.companions.clone(),
+            };
+        };
+        let links = self.links.iter().filter(|link| !boot.links.contains(link));
+        let files = self.files.iter().filter(|file| !boot.files.contains(file));
         Program {
-            argv: self.argv.clone(),
-            env: self.env.clone(),
+            argv: Vec::new(),
+            env: Vec::new(),
             cwd: self.cwd.clone(),
-            links: self.links.clone(),
-            files: self.files.clone(),
-            companions: self.companions.clone(),
+            links: links.cloned().collect(),
+            files: files.cloned().collect(),
+            companions: Vec::new(),
         }
     }
 }

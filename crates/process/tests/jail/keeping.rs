@@ -33,6 +33,7 @@ impl World {
         let config = Config {
             program: std::env::current_exe().unwrap(),
             pool: 1,
+            booted: 0,
             runtime_dir: self.folder.clone(),
             endpoint_port: 4566,
             host_ports: Vec::new(),

@@ -22,6 +22,7 @@ fn launch(world: &World, change: impl FnOnce(&mut Config)) -> Spawner {
     let mut config = Config {
         program: std::env::current_exe().unwrap(),
         pool: 1,
+        booted: 0,
         runtime_dir: world.folder.clone(),
         endpoint_port: 4566,
         host_ports: Vec::new(),

@@ -10,7 +10,7 @@ use process::spawner::Lite;
 
 use crate::streams::answers_are_streamed;
 use crate::world::{World, shown};
-use crate::{brought, clients, extensions};
+use crate::{ahead, brought, clients, extensions};
 
 pub(crate) type Story = fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -64,8 +64,14 @@ async fn run_in(filter: &str, lite: Lite, clients: Option<&Path>) -> usize {
     let with_clients = clients.map_or(&[][..], |_| clients::STORIES);
     let mut failed = 0;
     let in_jails = if lite == Lite::Never { IN_JAILS } else { &[] };
+    let ahead = if lite == Lite::Never {
+        ahead::STORIES
+    } else {
+        &[]
+    };
     let stories = STORIES
         .iter()
+        .chain(ahead)
         .chain(extensions::STORIES)
         .chain(brought::STORIES)
         .chain(with_clients)
@@ -78,8 +84,7 @@ async fn run_in(filter: &str, lite: Lite, clients: Option<&Path>) -> usize {
         );
         failed += usize::from(ran.is_err());
     }
-    world.spawner.shutdown().await;
-    std::fs::remove_dir_all(&world.folder).unwrap();
+    world.end().await;
     failed
 }
 

@@ -58,6 +58,7 @@ impl World {
         let config = process::spawner::Config {
             program: std::env::current_exe().unwrap(),
             pool: 2,
+            booted: 2,
             runtime_dir: folder.clone(),
             endpoint_port: 4566,
             host_ports: Vec::new(),
@@ -76,6 +77,12 @@ impl World {
             lite,
             clients: None,
         }
+    }
+
+    /// Ends its sandboxes and removes its folder.
+    pub(crate) async fn end(&self) {
+        self.spawner.shutdown().await;
+        std::fs::remove_dir_all(&self.folder).unwrap();
     }
 
     /// The same for a user whose home this is, with programs in its `bin`.

@@ -122,8 +122,49 @@ pub(crate) struct Environment {
     /// What is the instance's alone: a launcher learns it with its function, so that a process
     /// can be started before it is known whose it will be.
     pub(crate) own: Vec<(String, String)>,
+    /// What of `fixed` every function on this runtime has, if its author lets it be.
+    pub(crate) common: Vec<(String, String)>,
     /// Whether Node.js is to trust what OpenSSL does.
     pub(crate) openssl_ca: bool,
+}
+
+/// Variables that a program, its C library or its loader looks at as it starts: what an author sets
+/// of these can be told to no program that runs already.
+const AT_START: [&str; 8] = [
+    "AWS_LAMBDA_EXEC_WRAPPER",
+    "AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA",
+    "GCONV_PATH",
+    "ICU_DATA",
+    "LOCPATH",
+    "NLSPATH",
+    "TZ",
+    "TZDIR",
+];
+/// How others of them begin.
+const AT_START_PREFIXES: [&str; 11] = [
+    "GLIBC_",
+    "JEMALLOC_",
+    "LANG",
+    "LC_",
+    "LD_",
+    "MALLOC_",
+    "NODE_",
+    "OPENSSL_",
+    "PYTHON",
+    "SSL_CERT_",
+    "UV_",
+];
+/// Of those that begin so, what only programs of authors look at.
+const NOT_AT_START: [&str; 1] = ["NODE_ENV"];
+
+/// Whether an author's variables can be told to a program that runs already.
+pub(crate) fn can_be_told(config: &FunctionConfig) -> bool {
+    let at_start = |name: &String| {
+        let name = name.as_str();
+        let begins = AT_START_PREFIXES.iter().any(|it| name.starts_with(it));
+        AT_START.contains(&name) || begins && !NOT_AT_START.contains(&name)
+    };
+    !config.environment.keys().any(at_start)
 }
 
 impl Environment {
@@ -158,6 +199,7 @@ pub(crate) fn variables(order: &StartOrder, around: &Around) -> Environment {
     let name = order.function.name.as_str();
     let region = order.function.region.as_str();
     let mut fixed = defaults(config.runtime, around);
+    let mut common = fixed.clone();
     // The author's own come before the platform's defaults and behind what it reserves.
     for (name, value) in &config.environment {
         set(&mut fixed, name, value.clone());
@@ -165,31 +207,25 @@ pub(crate) fn variables(order: &StartOrder, around: &Around) -> Environment {
     let mut reserve = |name: &str, value: String| set(&mut fixed, name, value);
     reserve("AWS_REGION", region.to_owned());
     reserve("AWS_DEFAULT_REGION", region.to_owned());
-    if !config.runtime.is_provided() {
-        reserve(
-            "AWS_EXECUTION_ENV",
-            format!("AWS_Lambda_{}", config.runtime),
-        );
-    }
     reserve("AWS_LAMBDA_FUNCTION_NAME", name.to_owned());
     reserve("AWS_LAMBDA_FUNCTION_VERSION", order.version.to_string());
     reserve(
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
         config.memory_mb.to_string(),
     );
-    reserve("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned());
     let declared = config.declared.log_group.as_deref();
     reserve(
         "AWS_LAMBDA_LOG_GROUP_NAME",
         model::log::group_name(&order.function.name, declared).to_string(),
     );
-    reserve("AWS_LAMBDA_RUNTIME_API", RUNTIME_API.to_owned());
-    reserve("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.to_owned());
-    reserve("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned());
     reserve("_HANDLER", config.handler.clone());
     if config.log_format == LogFormat::Json {
         reserve("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned());
         reserve("AWS_LAMBDA_LOG_LEVEL", config.log_level.as_str().to_owned());
+    }
+    for (name, value) in of_runtime(config.runtime) {
+        set(&mut fixed, name, value.clone());
+        set(&mut common, name, value);
     }
     let given = order.credentials.as_ref();
     let mut own = given.map(credentials).unwrap_or_default();
@@ -199,12 +235,28 @@ pub(crate) fn variables(order: &StartOrder, around: &Around) -> Environment {
     if openssl_ca {
         // For programs that it starts.
         own.extend(fixed.extract_if(.., |(name, _)| name == NODE_CERTIFICATES));
+        common.retain(|(name, _)| name != NODE_CERTIFICATES);
     }
     Environment {
         fixed,
         own,
+        common,
         openssl_ca,
     }
+}
+
+/// What is the same for every function on a runtime, and no author may override.
+fn of_runtime(runtime: Runtime) -> impl Iterator<Item = (&'static str, String)> {
+    let named =
+        (!runtime.is_provided()).then(|| ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{runtime}")));
+    let constant = [
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("AWS_LAMBDA_RUNTIME_API", RUNTIME_API),
+        ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR),
+        ("LAMBDA_TASK_ROOT", TASK_ROOT),
+    ];
+    let constant = constant.map(|(name, value)| (name, value.to_owned()));
+    named.into_iter().chain(constant)
 }
 
 /// What the author may override.

@@ -1,16 +1,18 @@
 //! What a jail is ordered with for a Lambda function: program, paths, limits.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::port::StartOrder;
-use model::limit::{MEMORY_MB_PER_CPU, OPEN_FILES_MAX, PROCESSES_MAX};
+use model::limit::{MEMORY_MB_MAX, MEMORY_MB_PER_CPU, OPEN_FILES_MAX, PROCESSES_MAX};
 use model::{FunctionConfig, Network};
 
-use super::environment::{Environment, RUNTIME_DIR, TASK_ROOT};
+use super::environment::{self, Environment, RUNTIME_DIR, TASK_ROOT};
 use crate::interpreter::{Interpreter, Language};
 use crate::sdk::Brought;
-use crate::spawner::{Bind, Companion, Limits, Order};
+use crate::spawner::{Bind, Boot, Companion, Limits, Order};
 
 /// The launcher for Node, as it runs.
 pub(crate) const NODE_LAUNCHER: &[u8] = include_bytes!("../../../launchers/node/launcher.cjs");
@@ -41,6 +43,11 @@ const DIALERS: u8 = 16;
 /// Subscriptions of extensions to telemetry at once, each with a connection of its own: two
 /// interfaces for as many extensions as there may be.
 pub(crate) const TELEMETRY_DIALERS: u8 = 20;
+/// Share of the processors that an interpreter gets which is started ahead: whatever else runs goes
+/// first.
+const BOOT_CPU_WEIGHT_MILLIS: u32 = 50;
+/// What it may write to `/tmp` until then, in bytes; nothing does.
+const BOOT_TMP_BYTES: u64 = 1 << 20;
 /// Share of the memory that Node's heap may take, in percent: the rest is for what is not heap.
 const NODE_HEAP_PERCENT: u32 = 90;
 
@@ -82,6 +89,19 @@ pub(crate) struct Rules {
     pub(crate) has_root: bool,
 }
 
+/// Tells a launcher that it runs before it is known for whom, and so not in the function's folder.
+const BOOTED_VARIABLE: &str = "_DAYFLY_BOOTED";
+
+/// What a launcher that runs already is told beside what it was started with.
+pub(crate) fn untold(order: &Order, own: &[(String, String)]) -> Vec<(String, String)> {
+    let started = order.boot.as_ref().map(|boot| boot.env.as_slice());
+    let started = started.unwrap_or_default();
+    let untold = order.env.iter().filter(|entry| !started.contains(entry));
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let untold = untold.map(|(name, value)| (text(name), text(value)));
+    untold.chain(own.iter().cloned()).collect()
+}
+
 /// The order for an instance.
 pub(crate) fn order(
     start: &StartOrder,
@@ -111,6 +131,7 @@ pub(crate) fn order(
         } else {
             TELEMETRY_DIALERS
         },
+        boot: None,
     };
     if !start.layers.is_empty() {
         order
@@ -118,6 +139,7 @@ pub(crate) fn order(
             .push((PathBuf::from("/opt"), start.layers.clone()));
     }
     let mut variables = environment.fixed.clone();
+    let mut boot = None;
     match program {
         Program::Bootstrap(path) => {
             order.argv.push(path.into());
@@ -129,8 +151,17 @@ pub(crate) fn order(
             inspect,
             sdk,
         } => {
+            let mut ahead = can_start_ahead(start, extensions, *inspect, rules).then(|| {
+                let mut ahead = empty(&order);
+                place(&mut ahead, interpreter, start);
+                let mut common = environment.common.clone();
+                common.push((BOOTED_VARIABLE.to_owned(), "1".to_owned()));
+                show_shared_sdk(&mut ahead, sdk, interpreter.language, rules, &mut common);
+                (ahead, common)
+            });
             place(&mut order, interpreter, start);
-            show_sdk(&mut order, sdk, interpreter.language, rules, &mut variables);
+            show_own_sdk(&mut order, sdk, interpreter.language);
+            show_shared_sdk(&mut order, sdk, interpreter.language, rules, &mut variables);
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
                 Language::Node(_) => {
@@ -142,17 +173,54 @@ pub(crate) fn order(
                 }
             };
             order.argv.extend(arguments.into_iter().map(Into::into));
+            boot = ahead.take().map(|(ahead, common)| {
+                let limits = Limits {
+                    memory_bytes: u64::from(MEMORY_MB_MAX) * 1024 * 1024,
+                    cpu_weight_millis: BOOT_CPU_WEIGHT_MILLIS,
+                    tmp_bytes: BOOT_TMP_BYTES,
+                    ..order.limits.clone()
+                };
+                Boot::of(&order, os_strings(common), ahead.binds, ahead.links, limits)
+            });
             if let Some(wrapper) = config.environment.get(EXEC_WRAPPER) {
                 wrap(&mut order, wrapper);
             }
             order.dialers += if inspect.is_some() { DIALERS } else { 0 };
         }
     }
-    order.env = variables
-        .into_iter()
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect();
+    order.env = os_strings(variables);
+    order.boot = boot.map(Arc::new);
     order
+}
+
+/// Whether an instance's interpreter is one that could have been started before it was known whose
+/// it would be.
+fn can_start_ahead(
+    start: &StartOrder,
+    extensions: &[String],
+    inspect: Option<u16>,
+    rules: Rules,
+) -> bool {
+    rules.has_root
+        && extensions.is_empty()
+        && inspect.is_none()
+        && environment::can_be_told(&start.config)
+}
+
+/// The same with nothing in it yet.
+fn empty(order: &Order) -> Order {
+    Order {
+        binds: Vec::new(),
+        overlays: Vec::new(),
+        ..order.clone()
+    }
+}
+
+fn os_strings(variables: Vec<(String, String)>) -> Vec<(OsString, OsString)> {
+    let variables = variables.into_iter();
+    variables
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
 }
 
 /// Extensions run beside the runtime, and know what every program of the function may know.
@@ -173,27 +241,32 @@ fn companions(
     extensions.iter().map(companion).collect()
 }
 
-/// Shows what the vendor's runtime brings. What is shared is shown to everybody, for no more can
-/// be once a sandbox runs.
-fn show_sdk(
+/// Shows what of the vendor's runtime was fetched for the function.
+fn show_own_sdk(order: &mut Order, sdk: &Brought, language: Language) {
+    let is_node = matches!(language, Language::Node(_));
+    let Some(set) = sdk.set.as_ref().filter(|_| is_node) else {
+        return;
+    };
+    order.binds.extend(NODE_SET.map(|target| Bind {
+        source: set.clone(),
+        target: PathBuf::from(target),
+    }));
+}
+
+/// Shows what of it is shared, to everybody: no more can be shown once a sandbox runs.
+fn show_shared_sdk(
     order: &mut Order,
     sdk: &Brought,
     language: Language,
     rules: Rules,
     variables: &mut Vec<(String, String)>,
 ) {
-    let mut bind = |source: &Path, target: &str| {
-        order.binds.push(Bind {
-            source: source.to_owned(),
-            target: PathBuf::from(target),
-        });
-    };
     let is_node = matches!(language, Language::Node(_));
-    if let Some(set) = sdk.set.as_ref().filter(|_| is_node) {
-        NODE_SET.iter().for_each(|target| bind(set, target));
-    }
     let Some(shared) = &sdk.shared else { return };
-    bind(shared, SDK);
+    order.binds.push(Bind {
+        source: shared.clone(),
+        target: PathBuf::from(SDK),
+    });
     variables.push((SDK_VARIABLE.to_owned(), SDK.to_owned()));
     if is_node && sdk.at_root && rules.has_root {
         let packages = Path::new(SDK).join("node_modules");
@@ -288,6 +361,9 @@ fn python(
 fn node(order: &mut Order, config: &FunctionConfig, inspect: bool) -> Vec<String> {
     let launcher = Path::new(RUNTIME_DIR).join("index.cjs");
     order.files.push((launcher.clone(), NODE_LAUNCHER.to_vec()));
+    // Loaded ahead, to have loaded something.
+    let first = Path::new(RUNTIME_DIR).join("first.mjs");
+    order.files.push((first, b"export {};\n".to_vec()));
     let heap_mb = config.memory_mb * NODE_HEAP_PERCENT / 100;
     let mut arguments = vec![format!("--max-old-space-size={heap_mb}")];
     if inspect {

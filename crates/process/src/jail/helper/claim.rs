@@ -31,7 +31,10 @@ impl Helper {
         }
         ground.cgroups.limit(id, &plan.limits)?;
         let sent = match &ground.walls {
-            Walls::Jail(_) => hand_over(socket, plan, !ground.cgroups.limits_memory()),
+            Walls::Jail(_) => {
+                let limit_data = !ground.cgroups.limits_memory();
+                hand_over(socket, plan, limit_data, Order::Claim)
+            }
             Walls::Lite(_) => {
                 let unheld = Unheld {
                     memory: !ground.cgroups.limits_memory(),
@@ -44,16 +47,39 @@ impl Helper {
         };
         sent.context("hand the claim to the jail")
     }
+
+    /// Has an interpreter start in a generic jail, before it is known whose that will be.
+    pub(super) fn boot(&mut self, id: JailId, plan: &Plan<'_>) -> io::Result<()> {
+        let ground = &self.ground;
+        let jail = self.jails.get_mut(&id);
+        let jail = jail.filter(|jail| !jail.claimed && !jail.booted);
+        let jail = jail.ok_or_else(|| io::Error::other("the prepared jail has ended"))?;
+        let socket = jail.socket.as_ref();
+        let socket = socket.ok_or_else(|| io::Error::other("the prepared jail is ending"))?;
+        let Walls::Jail(_) = &ground.walls else {
+            return Err(io::Error::other(
+                "nothing can be started ahead without a jail",
+            ));
+        };
+        jail.booted = true;
+        ground.cgroups.limit(id, &plan.limits)?;
+        hand_over(socket, plan, false, Order::Boot).context("hand the order to the jail")
+    }
 }
 
 /// Gives a jail's first process its half of the plan, with the mounts.
-fn hand_over(socket: &OwnedFd, plan: &Plan<'_>, limit_data: bool) -> io::Result<()> {
+fn hand_over<'a>(
+    socket: &OwnedFd,
+    plan: &Plan<'a>,
+    limit_data: bool,
+    order: fn(Claim<'a>) -> Order<'a>,
+) -> io::Result<()> {
     let trees = plan
         .trees
         .iter()
         .map(tree::open)
         .collect::<io::Result<Vec<_>>>()?;
-    let order = Order::Claim(Claim {
+    let order = order(Claim {
         targets: plan.trees.iter().map(|tree| tree.target.clone()).collect(),
         limits: plan.limits.clone(),
         limit_data,
