@@ -30,7 +30,8 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
         layers: &'a [std::path::PathBuf],
     ) -> BoxFuture<'a, Result<Vec<Warning>, CannotRun>>;
 
-    /// Starts an instance and has it initialise, within `order.init_timeout`.
+    /// Starts an instance and has it initialise, within `order.init_timeout`, not counting what the
+    /// platform fetches for it meanwhile.
     fn start(&self, order: StartOrder) -> BoxFuture<'_, Result<Started, StartError>>;
 
     /// Idle instances that an earlier process of the platform has left.
@@ -127,7 +128,7 @@ pub enum Started {
     Ready {
         /// The instance.
         instance: Arc<dyn Instance>,
-        /// Time for the sandbox.
+        /// Time for the sandbox, and for what the platform fetched while it initialised.
         start: Duration,
         /// Time for the interpreter and the function's own initialisation.
         init: Duration,
@@ -224,7 +225,7 @@ pub struct Call {
 pub struct Waited {
     /// Time for a place.
     pub queue: Duration,
-    /// The sandbox; zero when warm.
+    /// The sandbox, and what the platform fetched for it; zero when warm.
     pub start: Duration,
     /// Initialisation, where this invocation is the one that pays for it.
     pub init: Option<Duration>,
@@ -248,7 +249,8 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// Requests it can hold at once; one for Lambda.
     fn slots(&self) -> u32;
 
-    /// Runs the function once. Ends by itself at `call.timeout`, with the instance gone.
+    /// Runs the function once. Ends by itself at `call.timeout`, with the instance gone; time in
+    /// which the platform fetches something for it may not count, within bounds.
     /// Writes the invocation's log lines before it resolves.
     fn invoke(&self, call: Call) -> BoxFuture<'_, Execution>;
 

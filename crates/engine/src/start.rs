@@ -50,7 +50,7 @@ impl Start {
         let started = self.shared.runtime.start(order.clone()).await;
         match started {
             Ok(Started::TimedOut { failed }) => self.again(failed, order, began).await,
-            other => self.end(other, Duration::ZERO, &order, began),
+            other => self.end(other, &order, began),
         }
     }
 
@@ -64,19 +64,11 @@ impl Start {
         }
         order.init_timeout = order.config.timeout;
         order.in_invocation = true;
-        let second = self.shared.clock.monotonic();
         let started = self.shared.runtime.start(order.clone()).await;
-        let spent = self.shared.clock.monotonic().saturating_sub(second);
-        self.end(started, spent, &order, began);
+        self.end(started, &order, began);
     }
 
-    fn end(
-        &mut self,
-        started: Result<Started, StartError>,
-        spent: Duration,
-        order: &StartOrder,
-        began: Duration,
-    ) {
+    fn end(&mut self, started: Result<Started, StartError>, order: &StartOrder, began: Duration) {
         let took = self.shared.clock.monotonic().saturating_sub(began);
         let waited = |start, init| Waited {
             queue: Duration::ZERO,
@@ -91,6 +83,11 @@ impl Start {
                 init,
             }) => {
                 self.ended = true;
+                let spent = if order.in_invocation {
+                    init
+                } else {
+                    Duration::ZERO
+                };
                 self.live.ready(instance, waited(start, init), spent);
             }
             Ok(Started::Failed { failed, init }) => {

@@ -14,7 +14,6 @@ use model::limit::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX};
 use model::{End, Execution, FunctionConfig, Outcome, StartKind, Timings, metering};
 use store::Clock;
 use tokio::sync::{Mutex, OnceCell, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 use crate::contract::lambda::extensions::{Extensions, Reason};
 use crate::contract::lambda::report::{self, Status};
@@ -29,7 +28,9 @@ use closing::Closing;
 use keep::Kept;
 use memory::Memory;
 use output::Output;
+use own::OwnTime;
 use sandbox::Sandbox;
+pub(crate) use tasks::Tasks;
 use watched::Broken;
 
 mod closing;
@@ -38,8 +39,10 @@ mod conformance;
 pub(crate) mod keep;
 mod memory;
 pub(crate) mod output;
+pub(crate) mod own;
 pub(crate) mod sandbox;
 pub(crate) mod start;
+mod tasks;
 pub(crate) mod watched;
 
 /// How long a process whose socket is closed may take to be gone by itself.
@@ -53,25 +56,6 @@ pub(crate) struct LambdaInstance {
     settles: parking_lot::Mutex<Option<oneshot::Receiver<Settled>>>,
     /// Read output, serve connections, notice the end; dropped, and so ended, with this.
     _tasks: Tasks,
-}
-
-/// Tasks that end with their owner.
-#[derive(Debug, Default)]
-pub(crate) struct Tasks(Vec<JoinHandle<()>>);
-
-impl Tasks {
-    /// Runs this until the owner is dropped.
-    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.push(tokio::spawn(task));
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
-    }
 }
 
 /// How invocations reach the function.
@@ -112,6 +96,8 @@ struct Shared {
     kept: Kept,
     /// Through which it asks for what Lambda's runtime brings.
     brings: Option<Brings>,
+    /// The time that its deadlines and what is billed go by.
+    own: Arc<OwnTime>,
 }
 
 impl Listener for Shared {
@@ -124,7 +110,7 @@ impl Listener for Shared {
     }
 
     fn bring(&self, name: &str) -> Option<mpsc::Receiver<Heard>> {
-        Some(self.brings.as_ref()?.ask(name))
+        Some(self.brings.as_ref()?.ask(name, &self.own))
     }
 }
 
@@ -254,10 +240,11 @@ impl LambdaInstance {
         if shared.extensions.are_used() {
             return self.run_watched(call, in_flight).await;
         }
-        let began = shared.clock.monotonic();
-        let verdict = shared.verdict(&call).await;
+        shared.own.renew();
+        let began = shared.own.now();
+        let verdict = shared.verdict(&call, began).await;
+        let handler = shared.own.now().saturating_sub(began);
         let now = shared.clock.monotonic();
-        let handler = now.saturating_sub(began);
         let ends = verdict.ends().is_some();
         if ends {
             // Looked at before it is gone, for afterwards nobody can.
@@ -280,13 +267,13 @@ impl LambdaInstance {
 }
 
 impl Shared {
-    /// Hands the invocation over and waits for its end, for as long as it may take.
-    async fn verdict(&self, call: &Call) -> Verdict {
+    /// Hands the invocation over and waits for its end, for as long as it may take, by its own time.
+    async fn verdict(&self, call: &Call, began: Duration) -> Verdict {
         let limit = async {
             if self.patient {
                 std::future::pending().await
             }
-            self.clock.sleep(call.timeout).await;
+            self.own.reach(began + call.timeout).await;
         };
         let replied = tokio::select! {
             biased;
@@ -586,6 +573,8 @@ pub(crate) struct Parts {
     pub(crate) order: StartOrder,
     /// Through which a launcher asks for what Lambda's runtime brings.
     pub(crate) brings: Option<Brings>,
+    /// The time that its deadlines go by.
+    pub(crate) own: Arc<OwnTime>,
     /// Whether timeouts are suspended.
     pub(crate) patient: bool,
     /// What another process of the platform is to know of it, where one could go on with it.

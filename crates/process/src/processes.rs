@@ -26,6 +26,7 @@ use crate::contract::lambda::{bootstrap, environment};
 use crate::egress::Reach;
 use crate::host::{Host, Isolation};
 use crate::inspect::Forward;
+use crate::instance::own::OwnTime;
 use crate::instance::start::{self, Begun, FailedLambda, Failure, RuntimeName};
 use crate::instance::watched::Broken;
 use crate::instance::{Parts, Tasks};
@@ -219,17 +220,18 @@ impl Processes {
     async fn begin(&self, mut start: StartOrder) -> Result<Started, StartError> {
         let clock = &self.config.clock;
         let claimed = clock.monotonic();
+        let own = OwnTime::new(clock);
         let limit = start.init_timeout;
         for _ in 0..STARTS_AGAIN_MAX {
-            match self.begin_once(start.clone(), claimed).await? {
+            match self.begin_once(start.clone(), claimed, &own).await? {
                 Begun::Over(started) => return Ok(started),
                 Begun::Again => {
-                    let passed = clock.monotonic().saturating_sub(claimed);
+                    let passed = own.now().saturating_sub(claimed);
                     start.init_timeout = limit.saturating_sub(passed);
                 }
             }
         }
-        match self.begin_once(start, claimed).await? {
+        match self.begin_once(start, claimed, &own).await? {
             Begun::Over(started) => Ok(started),
             Begun::Again => Err(StartError {
                 fault: StartFault::Function,
@@ -241,7 +243,12 @@ impl Processes {
         }
     }
 
-    async fn begin_once(&self, start: StartOrder, claimed: Duration) -> Result<Begun, StartError> {
+    async fn begin_once(
+        &self,
+        start: StartOrder,
+        claimed: Duration,
+        own: &Arc<OwnTime>,
+    ) -> Result<Begun, StartError> {
         let clock = &self.config.clock;
         let lite = self.config.spawner.host().isolation == Isolation::Lite;
         if lite && start.is_trial() {
@@ -303,6 +310,7 @@ impl Processes {
         parts.extensions = extensions;
         parts.note = note;
         parts.brings = brings;
+        parts.own = Arc::clone(own);
         start::start(parts, &name, claimed, Arc::clone(clock)).await
     }
 
@@ -417,6 +425,7 @@ impl Processes {
             variables,
             order: start,
             brings: None,
+            own: OwnTime::new(&self.config.clock),
             patient,
             note: None,
             tasks,

@@ -19,6 +19,8 @@ use tokio::sync::{oneshot, watch};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StartAs {
     Ready,
+    /// The same, with so long an initialisation.
+    ReadyAfter(Duration),
     Failed,
     TimedOut,
     CannotStart,
@@ -184,9 +186,13 @@ impl Runtime for FakeHandle {
                 Some(held) => held.await.unwrap_or(StartAs::CannotStart),
                 None => end,
             };
-            let (start, init) = (Duration::from_millis(2), Duration::from_millis(5));
+            let start = Duration::from_millis(2);
+            let init = match end {
+                StartAs::ReadyAfter(init) => init,
+                _ => Duration::from_millis(5),
+            };
             match end {
-                StartAs::Ready => {
+                StartAs::Ready | StartAs::ReadyAfter(_) => {
                     let slots = self.0.slots.load(Ordering::SeqCst).max(1);
                     let instance = Arc::new(FakeInstance::new(order, slots, memory));
                     self.0.state.lock().instances.push(Arc::clone(&instance));

@@ -244,7 +244,8 @@ fn who_comes_late_does_not_pay_for_a_slow_initialisation() {
         let third = world.begin("hello", "").await;
         assert_eq!(world.runtime.starting(), 1, "it waits for the same start");
         world.clock.advance(Duration::from_millis(500)).await;
-        world.runtime.end_start(StartAs::Ready);
+        let init = Duration::from_millis(2500);
+        world.runtime.end_start(StartAs::ReadyAfter(init));
         third.await.unwrap().unwrap();
         let slow = world.runtime.alive().pop().unwrap();
         assert_eq!(*slow.timeout.lock(), Duration::from_millis(2500));

@@ -22,6 +22,7 @@ const FLAG_LAST = 2;
 const FLAG_ERROR = 4;
 const FLAG_AGAIN = 8;
 const FLAG_REFUSED = 16;
+const FLAG_STOOD = 32;
 const HEADER_BYTES = 24;
 const FRAME_BYTES_MAX = 256 * 1024;
 const RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100;
@@ -460,6 +461,9 @@ delete process.env._DAYFLY_SDK_HOOKS;
 let heard = false;
 
 const POLL_MS = 10;
+// The platform does not count the wait as the function's time, up to so much in one invocation.
+const STANDS_MAX_MS = 120_000;
+let stoodMs = 0;
 
 /** The package that a specifier is of, if Lambda's runtime brings such. */
 const broughtPackage = (specifier) => /^(@(?:aws-sdk|smithy)\/[a-z](?:[a-z0-9-]*[a-z0-9])?)(?:\/|$)/.exec(specifier)?.[1];
@@ -473,7 +477,9 @@ function bring(name) {
   if (!heard) return 'nothing can be asked for so early';
   if (answers.writableLength > 0) return 'nothing can be asked for while an answer is on its way';
   writeNow(SOCKET, frame(BRING, NOBODY, Buffer.from(name)));
+  const asked = Date.now();
   const { flags, payload } = waitFor(BROUGHT);
+  if (flags & FLAG_STOOD) stoodMs = Math.min(stoodMs + Math.max(Date.now() - asked, 0), STANDS_MAX_MS);
   if (flags & FLAG_REFUSED) return payload.utf8Slice();
   return isHere(name) ? undefined : 'it was fetched, but cannot be seen here';
 }
@@ -586,6 +592,7 @@ function begin(id, head, text) {
   tenantId = head.tenant_id;
   credit = head.stream ? CREDIT_BYTES_STREAMED : CREDIT_BYTES_INITIAL;
   creditWaiter = null;
+  stoodMs = 0;
   if (head.trace !== trace) {
     trace = head.trace;
     if (trace) process.env._X_AMZN_TRACE_ID = trace;
@@ -619,7 +626,7 @@ function contextOf(head) {
     invokedFunctionArn: head.arn,
     awsRequestId: head.id,
     tenantId: head.tenant_id,
-    getRemainingTimeInMillis: () => deadline - Date.now(),
+    getRemainingTimeInMillis: () => deadline + stoodMs - Date.now(),
   };
 }
 
@@ -640,7 +647,7 @@ function callbackContext(head) {
     invokedFunctionArn: head.arn,
     awsRequestId: head.id,
     tenantId: head.tenant_id,
-    getRemainingTimeInMillis: () => deadline - Date.now(),
+    getRemainingTimeInMillis: () => deadline + stoodMs - Date.now(),
   };
 }
 

@@ -19,6 +19,7 @@ HELLO, INIT, READY, INIT_ERROR, INVOKE, DATA, END, ERROR, CREDIT, CANCEL, LOG = 
 BRING, BROUGHT = 13, 14
 FLAG_TOO_LARGE = 1
 FLAG_REFUSED = 16
+FLAG_STOOD = 32
 FRAME_BYTES_MAX = 256 * 1024
 RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100
 CREDIT_BYTES_INITIAL = 8 * 1024 * 1024
@@ -529,7 +530,8 @@ class LambdaContext:
 
     def get_remaining_time_in_millis(self):
         """Milliseconds until the invocation is ended."""
-        return max(0, self._epoch_deadline_time_in_ms - int(time.time() * 1000))
+        deadline_ms = self._epoch_deadline_time_in_ms + _stood_ms
+        return max(0, deadline_ms - int(time.time() * 1000))
 
     def w3c(self):
         """The W3C trace context that came with the call."""
@@ -610,6 +612,8 @@ def _set_trace(trace):
 
 
 def _run_once(handler, ident, head, body):
+    global _stood_ms
+    _stood_ms = 0
     request_id = head["id"]
     try:
         context = LambdaContext(head)
@@ -720,6 +724,11 @@ def _is_hidden(modules):
 # The process that the platform listens to, once it does.
 _heard = None
 
+# How long it was waited for that in this invocation, which the platform does not count as the
+# function's time, up to so much.
+STANDS_MAX_MS = 120000
+_stood_ms = 0
+
 
 def _bring(name, place):
     """Has what Lambda's runtime brings come to its place; why it cannot."""
@@ -731,7 +740,9 @@ def _bring(name, place):
         return "nothing can be asked for so early"
     if _heard != os.getpid():
         return "only the function's first process can ask for it"
+    global _stood_ms
     with _reading:
+        asked = time.time()
         _send(BRING, NOBODY, name.encode())
         others = b""
         while True:
@@ -740,6 +751,9 @@ def _bring(name, place):
                 break
             others += HEADER.pack(len(payload), VERSION, kind, flags, ident) + payload
         _pending[:0] = others
+        if flags & FLAG_STOOD:
+            stood_ms = max(int((time.time() - asked) * 1000), 0)
+            _stood_ms = min(_stood_ms + stood_ms, STANDS_MAX_MS)
     if flags & FLAG_REFUSED:
         return payload.decode("utf-8", "replace")
     return None if _is_folder(place) else "it was fetched, but cannot be seen here"

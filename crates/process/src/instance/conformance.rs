@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use store::{Clock, SystemClock};
 use tokio::sync::watch;
 
+use super::own::OwnTime;
 use super::sandbox::Sandbox;
 use super::start::{Begun, RuntimeName, start};
 use super::{Parts, Tasks};
@@ -347,6 +348,7 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
         ));
         let _ = std::fs::remove_dir_all(runtime_dir);
     });
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     Parts {
         sandbox: Arc::new(Child { id, exit }),
         control: Some(Control { socket, requests }),
@@ -359,6 +361,7 @@ async fn parts(order: StartOrder, folder: &Path) -> Parts {
         variables: environment.own,
         order,
         brings: None,
+        own: OwnTime::new(&clock),
         patient: false,
         note: None,
         tasks: Tasks::default(),

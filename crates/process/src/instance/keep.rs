@@ -12,6 +12,7 @@ use store::Clock;
 use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::output::Output;
+use super::own::OwnTime;
 use super::start::tend;
 use super::{LambdaInstance, Link, Memory, Sandbox, Shared, Tasks};
 use crate::contract::lambda::extensions::{About, Extensions};
@@ -193,6 +194,7 @@ pub(crate) fn resume(mut going: Going, clock: &Arc<dyn Clock>) -> io::Result<Arc
         memory: Memory::default(),
         kept: Kept::again(going.note),
         brings: going.brings.take(),
+        own: OwnTime::new(clock),
     });
     shared.mark_idle();
     going.tasks.spawn(tend(Arc::clone(&shared)));

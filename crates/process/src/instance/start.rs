@@ -60,7 +60,8 @@ pub(crate) async fn start(
     claimed: Duration,
     clock: Arc<dyn Clock>,
 ) -> Result<Begun, StartError> {
-    let began = clock.monotonic();
+    let own = Arc::clone(&parts.own);
+    let began = own.now();
     let format = parts.order.config.log_format;
     let about = about(&parts.order);
     let json_lines = format == LogFormat::Json;
@@ -115,6 +116,7 @@ pub(crate) async fn start(
         memory: Memory::default(),
         kept: Kept::new(parts.note.take()),
         brings: parts.brings.take(),
+        own: Arc::clone(&own),
     });
     parts.tasks.spawn(tend(Arc::clone(&shared)));
     let limit = if parts.patient {
@@ -123,8 +125,10 @@ pub(crate) async fn start(
         parts.order.init_timeout
     };
     let how = initialise(&shared, &parts.variables, client, limit, phase).await;
-    let init = clock.monotonic().saturating_sub(began);
-    let start = began.saturating_sub(claimed);
+    let init = own.now().saturating_sub(began);
+    // What was fetched for it is the platform's part.
+    let whole = clock.monotonic().saturating_sub(claimed);
+    let start = whole.saturating_sub(init);
     if matches!(how, How::Ready) {
         shared.tell_of_extensions();
         shared.extensions.telemetry().platform(|at_ms| {
@@ -247,7 +251,6 @@ async fn initialise(
     limit: Duration,
     phase: Phase,
 ) -> How {
-    let clock = &shared.clock;
     let loaded = async {
         if shared.extensions.are_used() {
             shared.extensions.registered().await;
@@ -288,7 +291,8 @@ async fn initialise(
         if limit == Duration::MAX {
             std::future::pending().await
         }
-        clock.sleep(limit).await;
+        let own = &shared.own;
+        own.reach(own.now() + limit).await;
     };
     tokio::select! {
         biased;

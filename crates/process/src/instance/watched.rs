@@ -119,10 +119,8 @@ struct Rest {
     shared: Arc<Shared>,
     call: Call,
     said: Said,
-    /// When it began, on the monotonic clock.
+    /// When it began, by the instance's own time.
     began: Duration,
-    /// How long the runtime took.
-    runtime: Duration,
 }
 
 impl Drop for Rest {
@@ -142,13 +140,14 @@ impl LambdaInstance {
         shared
             .extensions
             .begin(&call, &model::arn::reference(&call.target));
-        let began = shared.clock.monotonic();
+        shared.own.renew();
+        let began = shared.own.now();
         let verdict = tokio::select! {
             biased;
-            verdict = shared.verdict(&call) => verdict,
+            verdict = shared.verdict(&call, began) => verdict,
             broken = shared.broken() => Verdict::Broken(broken),
         };
-        let runtime = shared.clock.monotonic().saturating_sub(began);
+        let runtime = shared.own.now().saturating_sub(began);
         shared.output.drain();
         let said = shared.say(&call, verdict);
         let answer = said.outcome.clone();
@@ -161,7 +160,6 @@ impl LambdaInstance {
             call: call.clone(),
             said,
             began,
-            runtime,
         };
         in_flight.handed_on = true;
         let (settled, settles) = oneshot::channel();
@@ -199,7 +197,7 @@ impl Rest {
         }
         let handler = match ends {
             Some(Reason::Timeout) => self.call.timeout,
-            _ => shared.clock.monotonic().saturating_sub(self.began),
+            _ => shared.own.now().saturating_sub(self.began),
         };
         let look = ends.is_some();
         let mut used_mb = shared.used_mb(look);
@@ -242,10 +240,7 @@ impl Rest {
             if shared.patient {
                 std::future::pending().await
             }
-            shared
-                .clock
-                .sleep(self.call.timeout.saturating_sub(self.runtime))
-                .await;
+            shared.own.reach(self.began + self.call.timeout).await;
         };
         let mut gone = shared.gone.subscribe();
         let gone = async {

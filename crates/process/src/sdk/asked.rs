@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{MODULES, Sdk, node};
+use crate::instance::own::{OwnTime, STANDS_MAX};
 use crate::interpreter::{Finder, Interpreter, Language};
 
 /// How long it is remembered that something could not be fetched, so that a function cannot have
@@ -24,8 +25,8 @@ const FAILED_MAX: usize = 16;
 const AT_ONCE: usize = 2;
 const RUNNING_OF_ONE_MAX: usize = 4;
 const RUNNING_MAX: usize = 16;
-/// How long whoever asks is kept waiting; the fetch goes on (ours).
-const WAIT_LIMIT: Duration = Duration::from_secs(120);
+/// How long whoever asks is kept waiting; the fetch goes on.
+const WAIT_LIMIT: Duration = STANDS_MAX;
 /// Longest name, in bytes: npm's own limit.
 const NAME_BYTES_MAX: usize = 214;
 
@@ -174,14 +175,16 @@ pub(crate) struct Brings {
 
 impl Brings {
     /// Asks for a module or a package by name. What is begun for it goes on if nobody listens.
-    pub(crate) fn ask(&self, name: &str) -> mpsc::Receiver<Heard> {
+    /// The time of whoever asks stands still while it is being fetched.
+    pub(crate) fn ask(&self, name: &str, own: &Arc<OwnTime>) -> mpsc::Receiver<Heard> {
         let (tell, heard) = mpsc::channel(2);
         let (sdk, finder) = (Arc::clone(&self.sdk), Arc::clone(&self.finder));
         let (wanted, by, name) = (self.wanted, self.function.clone(), name.to_owned());
+        let own = Arc::clone(own);
         tokio::spawn(async move {
             let over = async {
                 match finder.find_again(wanted, &*sdk.clock).await {
-                    Ok(interpreter) => sdk.bring(interpreter, &name, by, &tell).await,
+                    Ok(interpreter) => sdk.bring(interpreter, &name, (by, &own), &tell).await,
                     Err(cannot) => Err(cannot.reason),
                 }
             };
@@ -202,7 +205,7 @@ impl Sdk {
         self: &Arc<Self>,
         interpreter: Interpreter,
         name: &str,
-        by: FunctionId,
+        (by, own): (FunctionId, &Arc<OwnTime>),
         tell: &mpsc::Sender<Heard>,
     ) -> Result<(), String> {
         let wanted = Wanted::of(interpreter.language, name)
@@ -221,8 +224,10 @@ impl Sdk {
                 ended
             }
         };
+        let _standing = own.stand();
         let told = format!(
-            "fetching {wanted}, which Lambda's runtime brings, once; the function's time goes on"
+            "fetching {wanted}, which Lambda's runtime brings, once; the function's time stands \
+             still meanwhile"
         );
         let _ = tell.send(Heard::Fetching(told)).await;
         tokio::select! {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use engine::port::Started;
+
 use crate::stories::{Story, stories};
 use crate::world::{Function, World, shown};
 
@@ -13,6 +15,7 @@ pub(crate) const STORIES: &[(&str, Story)] = stories![
     python_asks_for_what_the_runtime_brings,
     node_asks_for_what_the_runtime_brings,
     an_import_asks_for_what_the_runtime_brings,
+    a_fetch_takes_none_of_the_functions_time,
     what_cannot_be_fetched_is_told_with_its_reason,
     whoever_asks_for_more_gets_nothing,
 ];
@@ -143,7 +146,7 @@ def handler(event, context):
         let log = function.log.text();
         assert_eq!(seen, expected, "{log}");
         let told = "fetching boto3 for Python 3.11, which Lambda's runtime brings, once; the \
-                    function's time goes on\n";
+                    function's time stands still meanwhile\n";
         assert_eq!(log.matches(told).count(), 1, "{log}");
         // Everything is in order on the wire.
         for _ in 0..3 {
@@ -291,6 +294,84 @@ export const handler = async (name) => name ? (await import(name)).FROM : found;
         assert_eq!(fetched, ["@aws-sdk/client-s3", "@aws-sdk/client-sqs"]);
         forget(&world);
     }
+}
+
+async fn a_fetch_takes_none_of_the_functions_time(world: World) {
+    let slow = format!("/bin/sleep 2\n{NPM}");
+    let (there, _) = with_npm(&world, "nodejs20.x", &slow);
+    let source = "const name = (last) => ['@aws-sdk', 'client-' + last].join('/');
+if (process.env.EARLY) require(name('s3'));
+exports.handler = async (event, context) => {
+  const before = context.getRemainingTimeInMillis();
+  require(name('sqs'));
+  try { require(name('sqs') + '/nothing'); } catch {}
+  const after = context.getRemainingTimeInMillis();
+  if (event === 'spin') for (;;) try { require(name('none')); } catch {}
+  return before > 0 && before <= 1000 && after > 0 && after <= before || [before, after];
+}";
+    let files = [("index.js", source)];
+    for early in [false, true] {
+        forget(&world);
+        let mut function = there.function("nodejs20.x", "index.handler", &files);
+        function.timeout = Duration::from_secs(1);
+        if early {
+            let environment = &mut function.config.environment;
+            environment.insert("EARLY".to_owned(), "1".to_owned());
+            function.init_timeout = Duration::from_millis(1500);
+        }
+        let started = function.start().await;
+        let Started::Ready {
+            instance,
+            start,
+            init,
+        } = started
+        else {
+            panic!("{started:?}\n{}", function.log.text());
+        };
+        let (own, waited) = (Duration::from_millis(1500), Duration::from_secs(2));
+        assert_eq!(
+            (init < own, start >= waited),
+            (true, early),
+            "{init:?}, {start:?}"
+        );
+        let mut call = function.call("1");
+        call.deadline_ms = there.clock.now_ms() + 1000;
+        let execution = instance.invoke(call).await;
+        assert_eq!(shown(&execution), "replied true", "{}", function.log.text());
+        assert!(
+            execution.timings.handler < function.timeout,
+            "{execution:?}"
+        );
+        assert!(execution.billed <= function.timeout, "{execution:?}");
+        // What it does with its own time counts, whatever it asks for meanwhile.
+        let execution = instance.invoke(function.call("\"spin\"")).await;
+        let seen = shown(&execution);
+        assert!(seen.contains("timed out after 1.00 seconds"), "{seen}");
+    }
+    // The same for Python, whose pip takes longer than that.
+    let python = world.processes.interpreter("python3.11".parse().unwrap());
+    publish_boto3(&python.unwrap());
+    forget(&world);
+    let source = "import importlib
+def handler(event, context):
+    before = context.get_remaining_time_in_millis()
+    importlib.import_module('bo' + 'to3')
+    after = context.get_remaining_time_in_millis()
+    return 0 < after <= before or [before, after]";
+    let mut function = world.function("python3.11", "app.handler", &[("app.py", source)]);
+    function.timeout = Duration::from_millis(300);
+    let instance = function.instance().await;
+    let mut call = function.call("1");
+    call.deadline_ms = world.clock.now_ms() + 300;
+    let execution = instance.invoke(call).await;
+    assert_eq!(shown(&execution), "replied true", "{}", function.log.text());
+    assert!(
+        execution.timings.handler < function.timeout,
+        "{execution:?}"
+    );
+    instance.stop().await;
+    forget(&world);
+    withdraw_boto3();
 }
 
 async fn what_cannot_be_fetched_is_told_with_its_reason(world: World) {

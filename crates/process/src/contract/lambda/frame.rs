@@ -34,6 +34,8 @@ pub(crate) const FLAG_ERROR: u16 = 4;
 pub(crate) const FLAG_AGAIN: u16 = 8;
 /// On `Brought`: it could not be done.
 pub(crate) const FLAG_REFUSED: u16 = 16;
+/// On `Brought`: the function's time stood still while it waited.
+pub(crate) const FLAG_STOOD: u16 = 32;
 
 /// The id in frames that belong to no invocation.
 pub(crate) const NOBODY: [u8; 16] = [0; 16];

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::frame::{
     self, CREDIT_BYTES_INITIAL, CREDIT_BYTES_STREAMED, FLAG_AGAIN, FLAG_ERROR, FLAG_LAST,
-    FLAG_REFUSED, FLAG_TOO_LARGE, Frame, Kind, Malformed, NOBODY,
+    FLAG_REFUSED, FLAG_STOOD, FLAG_TOO_LARGE, Frame, Kind, Malformed, NOBODY,
 };
 use super::words;
 use crate::sdk::Heard;
@@ -45,6 +45,8 @@ pub(crate) struct Wire {
     out: Vec<u8>,
     /// Where what the launcher asked for last is told of, until it is answered.
     bringing: Option<mpsc::Receiver<Heard>>,
+    /// Whether that is being fetched.
+    fetching: bool,
 }
 
 /// Who hears what a launcher has to say beside its answers.
@@ -143,6 +145,7 @@ impl Wire {
             received: BytesMut::new(),
             out: Vec::new(),
             bringing: None,
+            fetching: false,
         })
     }
 
@@ -278,6 +281,7 @@ impl Wire {
         let refused = match heard {
             Some(Heard::Fetching(text)) => {
                 listener.tell(text);
+                self.fetching = true;
                 return Ok(());
             }
             Some(Heard::Over(Ok(()))) => None,
@@ -286,7 +290,10 @@ impl Wire {
         };
         self.bringing = None;
         self.out.clear();
-        let flags = if refused.is_some() { FLAG_REFUSED } else { 0 };
+        let mut flags = if refused.is_some() { FLAG_REFUSED } else { 0 };
+        if std::mem::take(&mut self.fetching) {
+            flags |= FLAG_STOOD;
+        }
         let mut why = refused.unwrap_or_default();
         why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
         frame::encode(&mut self.out, Kind::Brought, flags, NOBODY, why.as_bytes());
