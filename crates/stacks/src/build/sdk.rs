@@ -1,6 +1,7 @@
 //! What Lambda's runtimes bring and functions import without asking for it: boto3 in Python, the
 //! packages of the AWS SDK in Node. What of it a function lacks is laid beneath all that it
-//! brings itself; what cannot be fetched is warned of and not insisted on.
+//! brings itself. What cannot be fetched is not insisted on: the platform tries again when the
+//! function is deployed, and when it asks for it, and says why it cannot.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,26 +49,17 @@ impl Build<'_> {
         if lack.packages.is_empty() {
             return Ok(package);
         }
-        let named = match runtime {
-            Runtime::Python { .. } => "boto3".to_owned(),
-            _ => lack.packages.join(", "),
-        };
         let fetched = match runtime {
             Runtime::Python { .. } => self.fetch_boto3(runtime, &lack).await,
             _ => self.fetch_packages(runtime, &lack.packages).await,
         };
-        match fetched {
-            Ok(folder) => {
-                let hidden = off_names(runtime, &folder, &lack.brought)?;
-                let source = hidden
-                    .iter()
-                    .fold(Source::built(folder), |source, name| source.without(name));
-                package.sources.insert(0, source);
-            }
-            Err(error) => self.warnings.push(format!(
-                "{named} is imported, and Lambda's runtime brings it, but it could not be fetched now; \
-                 it is tried again when the function loads it: {error}"
-            )),
+        // Its author is told by the platform, which tries again: twice would be once too often.
+        if let Ok(folder) = fetched {
+            let hidden = off_names(runtime, &folder, &lack.brought)?;
+            let source = hidden
+                .iter()
+                .fold(Source::built(folder), |source, name| source.without(name));
+            package.sources.insert(0, source);
         }
         Ok(package)
     }
@@ -89,11 +81,10 @@ impl Build<'_> {
         runtime: Runtime,
         packages: &[String],
     ) -> Result<PathBuf, Error> {
-        let key = packages
-            .iter()
-            .fold(Key::new("sdk").add(&runtime.to_string()), |key, package| {
-                key.add(package)
-            });
+        let key = packages.iter().fold(
+            Key::new("sdk by node").add(&runtime.to_string()),
+            |key, package| key.add(package),
+        );
         let key = key.finish();
         if let Some(ready) = self.cache.ready("sdk", &key) {
             return Ok(ready);
@@ -106,7 +97,14 @@ impl Build<'_> {
             "npm install {}, which Lambda's runtime brings",
             packages.join(" ")
         ));
-        let run = Tool::new(&npm, stage.path())
+        // npm takes the newest version that says it runs on the Node that npm runs on.
+        let script = fs::canonicalize(&npm).ok();
+        let script = script.filter(|script| script.extension().is_some_and(|end| end == "js"));
+        let tool = match (&interpreter, &script) {
+            (Some(node), Some(script)) => Tool::new(node, stage.path()).args([script.as_path()]),
+            _ => Tool::new(&npm, stage.path()),
+        };
+        let run = tool
             .args([
                 "install",
                 "--no-save",
@@ -119,7 +117,7 @@ impl Build<'_> {
                 "--prefix",
                 ".",
             ])
-            .args(packages)
+            .args(packages.iter().map(|name| format!("{name}@*")))
             .advice("connect to the registry once, or name the packages in package.json");
         self.run(run).await?;
         stage.keep()

@@ -54,7 +54,7 @@ esac
 const NPM: &str = r#"#!/bin/sh
 case "$1" in
   ci|install)
-    for a; do case "$a" in @*) mkdir -p node_modules/$a && echo '{}' > node_modules/$a/package.json; sdk=1 ;; esac; done
+    for a; do case "$a" in @*) a=${a%@*}; mkdir -p node_modules/$a && echo '{}' > node_modules/$a/package.json; sdk=1 ;; esac; done
     [ -n "$sdk" ] || { mkdir -p node_modules/dep && echo '{}' > node_modules/dep/package.json; } ;;
   run) sh ./build.sh ;;
 esac

@@ -33,12 +33,9 @@ async fn boto3_is_there_as_in_lambda_s_runtime() {
         .await;
     let bench = Bench::new(&[("app.py", "import boto3\ndef handler(event, context): pass")]);
     bench.program("python", "#!/bin/sh\necho offline; exit 1");
+    // The platform says so, which tries again.
     let built = bench.build().await.unwrap();
-    assert!(
-        built.warnings[0].contains("boto3 is imported"),
-        "{:?}",
-        built.warnings
-    );
+    assert!(built.warnings.is_empty(), "{:?}", built.warnings);
 }
 
 #[tokio::test]
@@ -65,7 +62,7 @@ async fn the_node_sdk_is_there_as_in_lambda_s_runtime() {
     );
     bench.check(expect![[r#"
         index.handler index.js node_modules/@smithy/types/package.json
-        ["@aws-sdk/client-sqs is imported, and Lambda's runtime brings it, but it could not be fetched now; it is tried again when the function loads it: build fn: `npm install --no-save --no-package-lock --no-audit --no-fund --omit=dev --ignore-scripts --fetch-retries=0 --prefix . @aws-sdk/client-sqs` ended with status 1\n    offline\nconnect to the registry once, or name the packages in package.json"]
+        []
         npm install @aws-sdk/client-sqs, which Lambda's runtime brings
           offline
     "#]]).await;
