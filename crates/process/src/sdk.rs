@@ -1,11 +1,12 @@
 //! The SDKs that Lambda's runtimes bring: fetched once when a function names them that has none,
 //! or asks for them while it runs, and shown beneath what is its own. Every sandbox has a folder of
-//! them that all functions on the same kind of interpreter share: of Python's, which is boto3 and
+//! them that all functions on the same line of an interpreter share: of Python's, which is boto3 and
 //! is here, they have the same; of Node's each package is there that a running function asked for,
 //! and each function has the packages besides that it names, which is in `node`.
 
 mod asked;
 mod node;
+mod npm;
 
 pub(crate) use asked::{Brings, Heard};
 
@@ -30,6 +31,8 @@ const FILES_MAX: usize = 5_000;
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How long fetching may take: some 15 MB over a slow line.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
+/// What a tool that takes longer is said to have complained of.
+const TOO_LATE: &str = "it did not come in time";
 /// Ends the names of folders that are being filled.
 const PARTIAL: &str = ".partial";
 /// What is kept of a tool's complaints, in bytes.
@@ -110,7 +113,7 @@ impl Sdk {
         let is_node = matches!(language, Language::Node(_));
         Brought {
             shared: self.shared(language),
-            set: is_node.then(|| self.set_of(config)).flatten(),
+            set: is_node.then(|| self.set_of(language, config)).flatten(),
             at_root: is_node
                 && !config.environment.contains_key("NODE_PATH")
                 && !node::is_in_layers(layers),
@@ -118,10 +121,7 @@ impl Sdk {
     }
 
     fn folder(&self, language: Language) -> PathBuf {
-        match language {
-            Language::Python(minor) => self.cache.join(format!("python3.{minor}")),
-            Language::Node(_) => self.cache.join("node"),
-        }
+        self.cache.join(node::line_of(language))
     }
 
     /// Where Python's modules are.
@@ -143,7 +143,7 @@ impl Sdk {
                 let warning = self.look_python(interpreter, minor, code, layers).await;
                 warning.into_iter().collect()
             }
-            Language::Node(_) => self.look_node(config, code, layers).await,
+            Language::Node(_) => self.look_node(interpreter, config, code, layers).await,
         }
     }
 
@@ -320,7 +320,7 @@ async fn run(
     };
     let (status, complaint) = tokio::select! {
         ran = run => ran.map_err(|error| error.to_string())?,
-        () = clock.sleep(FETCH_LIMIT) => return Err("it did not come in time".to_owned()),
+        () = clock.sleep(FETCH_LIMIT) => return Err(TOO_LATE.to_owned()),
     };
     if status.success() {
         return Ok(());

@@ -465,14 +465,37 @@ const POLL_MS = 10;
 const STANDS_MAX_MS = 120_000;
 let stoodMs = 0;
 
-/** The package that a specifier is of, if Lambda's runtime brings such. */
-const broughtPackage = (specifier) => /^(@(?:aws-sdk|smithy)\/[a-z](?:[a-z0-9-]*[a-z0-9])?)(?:\/|$)/.exec(specifier)?.[1];
+// Version 2 of the SDK, which runtimes brought up to nodejs16.x. What is installed with the function
+// looks for it only where it could do without, so that it is fetched for the function's own code and
+// that of layers; and nobody finds it by looking, for others are not to have it unasked.
+const OLD = 'aws-sdk';
+let oldWarned = false;
 
-const isHere = (name) => fs.existsSync(path.join(sdk, 'node_modules', name, 'package.json'));
+/** The package that a specifier is of, if Lambda's runtime brings such to whoever asks. */
+function broughtPackage(specifier, asker) {
+  const name = /^(@(?:aws-sdk|smithy)\/[a-z](?:[a-z0-9-]*[a-z0-9])?|aws-sdk)(?:\/|$)/.exec(specifier)?.[1];
+  if (name !== OLD) return name;
+  const file = asker?.replace(/^file:\/\//, '') ?? '';
+  const isInstalled = file.startsWith(`${taskRoot}/`) && file.slice(taskRoot.length).includes('/node_modules/');
+  return isInstalled ? undefined : name;
+}
+
+const closureOf = (name) => path.join(sdk, 'packages', name.replace('/', '+'));
+const isHere = (name) =>
+  fs.existsSync(path.join(name === OLD ? closureOf(name) : sdk, 'node_modules', name, 'package.json'));
 
 /** Has a package come; why it cannot. */
 function bring(name) {
-  if (sdk === undefined) return 'there is no place for it here';
+  const why = sdk === undefined ? 'there is no place for it here' : ask(name);
+  if (name === OLD && why === undefined && !oldWarned) {
+    oldWarned = true;
+    console.warn('aws-sdk (version 2) is loaded, which is not in the package or a layer; it is added here, but ' +
+      'Lambda\'s runtimes from nodejs18.x on bring it no more: put it into the package, or use @aws-sdk/client-*');
+  }
+  return why;
+}
+
+function ask(name) {
   if (isHere(name)) return undefined;
   if (!heard) return 'nothing can be asked for so early';
   if (answers.writableLength > 0) return 'nothing can be asked for while an answer is on its way';
@@ -515,12 +538,13 @@ function waitFor(kind) {
   }
 }
 
-const whyMissing = (why) => `Lambda's runtime brings it, but it could not be fetched here: ${why}; ` +
-  'try again with a connection to the package registry, or put it into the package';
+const whyMissing = (name, why) =>
+  `${name === OLD ? 'Lambda\'s runtimes brought it up to nodejs16.x' : 'Lambda\'s runtime brings it'}, but it could ` +
+  `not be fetched here: ${why}; try again with a connection to the package registry, or put it into the package`;
 
 /** Where a package's module is that has come, for whoever could not find it. */
 function resolveBrought(resolve, request, name) {
-  const file = path.join(sdk, 'packages', name.replace('/', '+'), 'index.cjs');
+  const file = path.join(closureOf(name), 'index.cjs');
   const parent = new Module(file);
   parent.filename = file;
   parent.paths = [path.join(path.dirname(file), 'node_modules')];
@@ -533,11 +557,12 @@ function patchRequire() {
     try {
       return resolve.call(this, request, ...rest);
     } catch (error) {
-      const name = error?.code === 'MODULE_NOT_FOUND' ? broughtPackage(request) : undefined;
+      const asker = rest[0]?.filename;
+      const name = error?.code === 'MODULE_NOT_FOUND' ? broughtPackage(request, asker) : undefined;
       if (name === undefined) throw error;
       const why = bring(name);
       if (why === undefined) return resolveBrought(resolve, request, name);
-      error.message += `\n${whyMissing(why)}`;
+      error.message += `\n${whyMissing(name, why)}`;
       throw error;
     }
   };
@@ -546,17 +571,19 @@ function patchRequire() {
 /** Has `import` ask, too. Costs every module a little, so only once most of them are loaded. */
 function hookImport() {
   if (sdk === undefined || Module.registerHooks === undefined) return;
-  const from = require('url').pathToFileURL(path.join(sdk, 'index.mjs')).href;
+  const { pathToFileURL } = require('url');
+  const fromOf = (name) => pathToFileURL(path.join(name === OLD ? closureOf(name) : sdk, 'index.mjs')).href;
   Module.registerHooks({
     resolve(specifier, context, next) {
       try {
         return next(specifier, context);
       } catch (error) {
-        const name = error?.code === 'ERR_MODULE_NOT_FOUND' ? broughtPackage(specifier) : undefined;
-        if (name === undefined || context.parentURL === from) throw error;
+        const asker = context.parentURL;
+        const name = error?.code === 'ERR_MODULE_NOT_FOUND' ? broughtPackage(specifier, asker) : undefined;
+        if (name === undefined || asker === fromOf(name)) throw error;
         const why = bring(name);
-        if (why === undefined) return next(specifier, { ...context, parentURL: from });
-        error.message += `\n${whyMissing(why)}`;
+        if (why === undefined) return next(specifier, { ...context, parentURL: fromOf(name) });
+        error.message += `\n${whyMissing(name, why)}`;
         throw error;
       }
     },
@@ -566,14 +593,19 @@ function hookImport() {
 /** Asks for what an `import` lacked that could not ask by itself; whether a new process finds it. */
 function bringLate(error) {
   if (error?.code !== 'ERR_MODULE_NOT_FOUND') return false;
-  const missing = /^Cannot find package '([^']+)' imported from /.exec(error.message)?.[1];
-  const name = broughtPackage(missing ?? '');
+  const [, missing, asker] = /^Cannot find package '([^']+)' imported from (.*)/.exec(error.message) ?? [];
+  const name = broughtPackage(missing ?? '', asker);
   if (name === undefined) return false;
+  if (name === OLD) {
+    error.message += '\nHere `require` finds it, and `import` once the function has loaded, from Node.js 22.15 on; ' +
+      'or put it into the package';
+    return false;
+  }
   let why = bring(name);
   if (why === undefined && hooksFirst) why = `Node.js ${process.versions.node} cannot \`import\` it from where it is`;
   error.message += why === undefined
     ? '\nLambda\'s runtime brings it; it was fetched now, and is found the next time'
-    : `\n${whyMissing(why)}`;
+    : `\n${whyMissing(name, why)}`;
   return why === undefined;
 }
 

@@ -38,8 +38,8 @@ type Ended = Result<(), String>;
 pub(super) enum Wanted {
     /// All that Python's bring, for this minor version.
     Boto3(u32),
-    /// One package of Node's.
-    Package(String),
+    /// One package of Node's, for this major version.
+    Package(u32, String),
 }
 
 impl Wanted {
@@ -51,7 +51,18 @@ impl Wanted {
         }
         match language {
             Language::Python(minor) => MODULES.contains(&name).then_some(Self::Boto3(minor)),
-            Language::Node(_) => node::is_package(name).then(|| Self::Package(name.to_owned())),
+            Language::Node(major) => {
+                node::is_package(name).then(|| Self::Package(major, name.to_owned()))
+            }
+        }
+    }
+}
+
+impl Wanted {
+    fn brought_by(&self) -> &'static str {
+        match self {
+            Self::Boto3(_) => "Lambda's runtime brings",
+            Self::Package(_, name) => node::brought_by(name),
         }
     }
 }
@@ -60,7 +71,7 @@ impl std::fmt::Display for Wanted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Boto3(minor) => write!(f, "boto3 for Python 3.{minor}"),
-            Self::Package(name) => f.write_str(name),
+            Self::Package(_, name) => f.write_str(name),
         }
     }
 }
@@ -226,8 +237,8 @@ impl Sdk {
         };
         let _standing = own.stand();
         let told = format!(
-            "fetching {wanted}, which Lambda's runtime brings, once; the function's time stands \
-             still meanwhile"
+            "fetching {wanted}, which {}, once; the function's time stands still meanwhile",
+            wanted.brought_by(),
         );
         let _ = tell.send(Heard::Fetching(told)).await;
         tokio::select! {
@@ -243,7 +254,7 @@ impl Sdk {
     fn has(&self, wanted: &Wanted) -> bool {
         match wanted {
             Wanted::Boto3(minor) => self.place(*minor).is_dir(),
-            Wanted::Package(name) => self.has_package(name),
+            Wanted::Package(major, name) => self.has_package(Language::Node(*major), name),
         }
     }
 
@@ -257,7 +268,7 @@ impl Sdk {
         let ended = match self.asked.turns.acquire().await {
             Ok(_turn) => match &wanted {
                 Wanted::Boto3(minor) => self.fetch_python(&interpreter, *minor).await,
-                Wanted::Package(name) => self.fetch_package(name).await,
+                Wanted::Package(_, name) => self.fetch_package(&interpreter, name).await,
             },
             // It is never closed.
             Err(closed) => Err(closed.to_string()),
@@ -295,14 +306,16 @@ mod tests {
             "@aws-sdk/client-s3",
             "@smithy/types",
             "@aws-sdk/s3-request-presigner",
+            "aws-sdk",
         ] {
-            check(node, name, Some(Wanted::Package(name.to_owned())));
+            check(node, name, Some(Wanted::Package(22, name.to_owned())));
         }
         for name in [
             "",
             "@aws-sdk/",
             "@aws-sdk",
-            "aws-sdk",
+            "aws-sdk/clients/s3",
+            "aws-sdk-mock",
             "left-pad",
             "@aws-sdk/client-s3@3.0.0",
             "@aws-sdk/client-s3/dist",
@@ -335,7 +348,7 @@ mod tests {
     }
 
     fn package(number: usize) -> Wanted {
-        Wanted::Package(format!("@aws-sdk/p{number}"))
+        Wanted::Package(22, format!("@aws-sdk/p{number}"))
     }
 
     #[test]

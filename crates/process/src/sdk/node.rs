@@ -10,13 +10,14 @@ use engine::port::Warning;
 use model::FunctionConfig;
 use sha2::{Digest as _, Sha256};
 
-use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, run, unkept};
-use crate::interpreter::Language;
+use super::npm::NO_PACKAGE;
+use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, unkept};
+use crate::interpreter::{Interpreter, Language};
 
 /// Scopes whose packages Node's runtimes bring.
 const SCOPES: [&str; 2] = ["@aws-sdk/", "@smithy/"];
 /// What they brought before, and no longer do; much old code needs it.
-const OLD: &str = "aws-sdk";
+pub(super) const OLD: &str = "aws-sdk";
 const OLD_WARNING: &str = "aws-sdk (version 2) is named in the package, which does not bring it; it \
      is added here, but Lambda's runtimes from nodejs18.x on bring it no more: put it into the \
      package, or use @aws-sdk/client-*";
@@ -27,6 +28,10 @@ const SHARED_MAX: usize = 64;
 /// In the shared folder: each package with all that it needs, and a link to each.
 const CLOSURES: &str = "packages";
 const LINKS: &str = "node_modules";
+/// In a folder of packages that a function names: those of them that do not exist.
+const UNKNOWN: &str = "unknown";
+/// How many those may be (ours): npm tells of one at a time.
+const UNKNOWN_MAX: usize = 8;
 
 /// What a package names of the SDK and does not bring.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,33 +41,44 @@ struct Lack {
 }
 
 impl Sdk {
-    /// The packages that were fetched for a function.
-    pub(super) fn set_of(&self, config: &FunctionConfig) -> Option<PathBuf> {
-        let set = std::fs::canonicalize(self.link_of(config)).ok()?;
-        Some(set.join("node_modules")).filter(|modules| modules.is_dir())
+    /// The packages that were fetched for a function on this line of Node.
+    pub(super) fn set_of(&self, node: Language, config: &FunctionConfig) -> Option<PathBuf> {
+        let set = std::fs::canonicalize(self.link_of(node, config)).ok()?;
+        Some(set.join(LINKS)).filter(|modules| modules.is_dir())
     }
 
     /// Where it is noted which packages a function has; its code and layers decide.
-    fn link_of(&self, config: &FunctionConfig) -> PathBuf {
+    fn link_of(&self, node: Language, config: &FunctionConfig) -> PathBuf {
         let mut hash = Sha256::new();
         for code in [&config.code].into_iter().chain(&config.layers) {
             hash.update(code.digest.as_str());
         }
         let name = model::id::hex(&hash.finalize());
-        self.cache.join("of").join(name)
+        self.cache
+            .join("of")
+            .join(format!("{}-{name}", line_of(node)))
     }
 
     /// Whether a package is in the shared folder.
-    pub(super) fn has_package(&self, name: &str) -> bool {
-        let link = self.folder(Language::Node(0)).join(LINKS).join(name);
-        link.join("package.json").is_file()
+    pub(super) fn has_package(&self, node: Language, name: &str) -> bool {
+        let package = if name == OLD {
+            closure_of(name).join(LINKS).join(name)
+        } else {
+            Path::new(LINKS).join(name)
+        };
+        let manifest = self.folder(node).join(package).join("package.json");
+        manifest.is_file()
     }
 
     /// Fetches one package into the shared folder, whose name has been looked at.
-    pub(super) async fn fetch_package(&self, name: &str) -> Result<(), String> {
-        let shared = self.folder(Language::Node(0));
-        let closure = name.replace('/', "+");
-        let place = shared.join(CLOSURES).join(&closure);
+    pub(super) async fn fetch_package(
+        &self,
+        interpreter: &Interpreter,
+        name: &str,
+    ) -> Result<(), String> {
+        let shared = self.folder(interpreter.language);
+        let closure = closure_of(name);
+        let place = shared.join(&closure);
         if !place.is_dir() {
             if count(&shared.join(CLOSURES)).await >= SHARED_MAX {
                 return Err(format!(
@@ -71,12 +87,14 @@ impl Sdk {
                 ));
             }
             (self.progress)(&format!(
-                "fetching {name}, which Lambda's runtime brings, once"
+                "fetching {name}, which {}, once",
+                brought_by(name)
             ));
             let packages = BTreeSet::from([name.to_owned()]);
             let install = |stage: PathBuf| async move {
                 let manifest = stage.join(LINKS).join(name).join("package.json");
-                self.npm(stage, &packages).await?;
+                let fetched = self.npm(interpreter, &stage, &packages).await;
+                fetched.map_err(|refused| refused.why)?;
                 if manifest.is_file() {
                     Ok(())
                 } else {
@@ -85,12 +103,16 @@ impl Sdk {
             };
             self.staged(&place, install).await?;
         }
+        // Nobody is to find what is not brought by looking for it: it is found by asking.
+        if name == OLD {
+            return Ok(());
+        }
         let link = shared.join(LINKS).join(name);
         let fail = |error: std::io::Error| unkept(&link, &error);
         if let Some(parent) = link.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(fail)?;
         }
-        let above = Path::new("../..").join(CLOSURES).join(closure);
+        let above = Path::new("../..").join(closure);
         match tokio::fs::symlink(above.join(LINKS).join(name), &link).await {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(fail(error)),
             _ => Ok(()),
@@ -99,13 +121,13 @@ impl Sdk {
 
     pub(super) async fn look_node(
         &self,
+        interpreter: &Interpreter,
         config: &FunctionConfig,
         code: &Path,
         layers: &[PathBuf],
     ) -> Vec<Warning> {
-        if let Some(set) = self.set_of(config) {
-            let old = set.join(OLD).exists();
-            return old.then(|| OLD_WARNING.to_owned()).into_iter().collect();
+        if let Some(modules) = self.set_of(interpreter.language, config) {
+            return warnings_of(&modules).await;
         }
         let (code, layers) = (code.to_owned(), layers.to_vec());
         let lacks = tokio::task::spawn_blocking(move || lacks(&code, &layers));
@@ -117,36 +139,30 @@ impl Sdk {
         if packages.is_empty() {
             return Vec::new();
         }
-        match self.fetch_node(config, &packages).await {
-            Ok(()) => (lack.old.then(|| OLD_WARNING.to_owned()).into_iter()).collect(),
+        match self.fetch_node(interpreter, config, &packages).await {
+            Ok(modules) => warnings_of(&modules).await,
             Err(why) => {
-                let again = if lack.old {
-                    "deploy again with a connection to the package registry"
-                } else {
-                    "it is tried again when the function loads it"
-                };
                 let packages: Vec<_> = packages.iter().map(String::as_str).collect();
-                vec![format!(
-                    "{} is named in the package, which does not bring it, and could not be \
-                     fetched: {why}; {again}, or put it into the package",
-                    packages.join(", ")
-                )]
+                vec![not_fetched(&packages, &why)]
             }
         }
     }
 
+    /// Fetches what there is of these; where the modules are.
     async fn fetch_node(
         &self,
+        interpreter: &Interpreter,
         config: &FunctionConfig,
         packages: &BTreeSet<String>,
-    ) -> Result<(), String> {
+    ) -> Result<PathBuf, String> {
         let _fetching = self.fetching.lock().await;
+        let node = interpreter.language;
         let mut hash = Sha256::new();
         for package in packages {
             hash.update(package);
             hash.update([0]);
         }
-        let name = format!("node-{}", model::id::hex(&hash.finalize()));
+        let name = format!("{}-{}", line_of(node), model::id::hex(&hash.finalize()));
         let set = self.cache.join(&name);
         if !set.is_dir() {
             let listed: Vec<_> = packages.iter().map(String::as_str).collect();
@@ -154,67 +170,105 @@ impl Sdk {
                 "fetching {}, which Lambda's runtime brings, once",
                 listed.join(" ")
             ));
-            self.staged(&set, |stage| self.npm(stage, packages)).await?;
+            let install =
+                |stage: PathBuf| async move { self.fill_set(interpreter, &stage, packages).await };
+            self.staged(&set, install).await?;
         }
-        let link = self.link_of(config);
+        let link = self.link_of(node, config);
         let fail = |error: std::io::Error| unkept(&link, &error);
         if let Some(parent) = link.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(fail)?;
         }
         let _ = tokio::fs::remove_file(&link).await;
         let target = Path::new("..").join(name);
-        tokio::fs::symlink(target, &link).await.map_err(fail)
+        tokio::fs::symlink(target, &link).await.map_err(fail)?;
+        Ok(set.join(LINKS))
     }
 
-    async fn npm(&self, stage: PathBuf, packages: &BTreeSet<String>) -> Result<(), String> {
-        let mut places = self
-            .surroundings
-            .path
-            .iter()
-            .map(|folder| folder.join("npm"));
-        let npm = places.find(|npm| npm.is_file());
-        let npm = npm.ok_or("npm, which would fetch it, is not on this host")?;
-        let mut command = tokio::process::Command::new(&npm);
-        command.arg("install").arg("--prefix").arg(&stage);
-        command.args([
-            "--no-save",
-            "--no-package-lock",
-            "--no-audit",
-            "--no-fund",
-            "--omit=dev",
-            "--ignore-scripts",
-            "--loglevel=error",
-            "--fetch-retries=1",
-            "--fetch-retry-mintimeout=1000",
-            "--fetch-retry-maxtimeout=1000",
-        ]);
-        command.args(packages);
-        run(command, &self.surroundings, &stage, &*self.clock)
+    /// Fetches packages and notes which of them do not exist: one wrong name is to keep no other
+    /// from coming.
+    async fn fill_set(
+        &self,
+        interpreter: &Interpreter,
+        stage: &Path,
+        packages: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let mut wanted = packages.clone();
+        let mut unknown = Vec::new();
+        loop {
+            let Err(refused) = self.npm(interpreter, stage, &wanted).await else {
+                break;
+            };
+            let name = refused.unknown.filter(|name| wanted.remove(name));
+            match name {
+                Some(name) if unknown.len() < UNKNOWN_MAX && !wanted.is_empty() => {
+                    unknown.push(name);
+                }
+                _ => return Err(refused.why),
+            }
+        }
+        let fail = |error: std::io::Error| unkept(stage, &error);
+        let modules = tokio::fs::create_dir_all(stage.join(LINKS)).await;
+        modules.map_err(fail)?;
+        tokio::fs::write(stage.join(UNKNOWN), unknown.join("\n"))
             .await
-            .map_err(|said| format!("npm: {}", reason(&said)))
+            .map_err(fail)
     }
 }
 
-/// Why npm failed, without the paths and the registry's address that it tells as well: a function
-/// may get to read it.
-fn reason(said: &str) -> String {
-    let lines = said.lines().map(|line| {
-        let line = line.trim();
-        let rest = ["npm error", "npm ERR!"]
-            .iter()
-            .find_map(|start| line.strip_prefix(start));
-        rest.unwrap_or(line).trim()
-    });
-    let mut lines = lines.filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or("no reason given");
-    match first.strip_prefix("code ") {
-        Some("E404") => "there is no such package (E404)".to_owned(),
-        Some(code @ ("ENOTFOUND" | "EAI_AGAIN" | "ECONNREFUSED" | "ETIMEDOUT" | "ENETUNREACH")) => {
-            format!("the package registry cannot be reached ({code})")
-        }
-        Some(code) => format!("it failed with {code}"),
-        None => first.to_owned(),
+/// What its author should know of packages that were fetched for a function.
+async fn warnings_of(modules: &Path) -> Vec<Warning> {
+    let old = modules.join(OLD).exists();
+    let mut warnings: Vec<_> = old.then(|| OLD_WARNING.to_owned()).into_iter().collect();
+    let unknown = modules.with_file_name(UNKNOWN);
+    let unknown = tokio::fs::read_to_string(unknown).await.unwrap_or_default();
+    let unknown: Vec<_> = unknown.lines().collect();
+    if !unknown.is_empty() {
+        let why = format!("npm: {NO_PACKAGE}");
+        warnings.push(not_fetched(&unknown, &why));
     }
+    warnings
+}
+
+fn not_fetched(packages: &[&str], why: &str) -> Warning {
+    let (is, it) = match packages {
+        [_] => ("is", "it"),
+        _ => ("are", "they"),
+    };
+    let again = if it == "it" {
+        "it is tried again when the function loads it, or put it into the package"
+    } else {
+        "they are tried again when the function loads them, or put them into the package"
+    };
+    format!(
+        "{} {is} named in the package, which does not bring {}, and could not be fetched: {why}; \
+         {again}",
+        packages.join(", "),
+        if it == "it" { "it" } else { "them" },
+    )
+}
+
+/// Who brings a package, as a fetch is told of.
+pub(super) fn brought_by(name: &str) -> &'static str {
+    if name == OLD {
+        "Lambda's runtimes brought up to nodejs16.x"
+    } else {
+        "Lambda's runtime brings"
+    }
+}
+
+/// How what is fetched for a line of Node is called: the newest version of a package that runs on
+/// one need not run on another.
+pub(super) fn line_of(node: Language) -> String {
+    match node {
+        Language::Node(major) => format!("node{major}"),
+        Language::Python(minor) => format!("python3.{minor}"),
+    }
+}
+
+/// Where a package is with all that it needs, below the shared folder.
+fn closure_of(name: &str) -> PathBuf {
+    Path::new(CLOSURES).join(name.replace('/', "+"))
 }
 
 /// How many there are in a folder.
@@ -245,8 +299,12 @@ pub(super) fn is_in_layers(layers: &[PathBuf]) -> bool {
     })
 }
 
-/// Whether this is the name of a package that Node's runtimes bring, and nothing else.
+/// Whether this is the name of a package that Node's runtimes bring or have brought, and nothing
+/// else.
 pub(super) fn is_package(name: &str) -> bool {
+    if name == OLD {
+        return true;
+    }
     let inner = SCOPES.iter().find_map(|scope| name.strip_prefix(scope));
     inner.is_some_and(is_inner)
 }
@@ -364,25 +422,6 @@ mod tests {
         check("const AWS = require('aws-sdk');", &[], true);
         check("require('aws-sdk/clients/s3')", &[], true);
         check("require('aws-sdk-mock')", &[], false);
-    }
-
-    #[test]
-    fn why_npm_failed_is_told_in_short() {
-        let check = |said: &str, expected: &str| assert_eq!(reason(said), expected, "{said}");
-        check(
-            "npm error code E404\nnpm error 404 Not Found - GET https://r/@aws-sdk%2fx\n\
-             npm error A complete log of this run can be found in: /var/npm/_logs/x.log\n",
-            "there is no such package (E404)",
-        );
-        check(
-            "npm ERR! code EAI_AGAIN\nnpm ERR! syscall getaddrinfo\n",
-            "the package registry cannot be reached (EAI_AGAIN)",
-        );
-        check("npm error code EACCES\n", "it failed with EACCES");
-        check("\nnpm error offline\n", "offline");
-        check("sh: node: not found\n", "sh: node: not found");
-        check("it did not come in time", "it did not come in time");
-        check("", "no reason given");
     }
 
     proptest::proptest! {

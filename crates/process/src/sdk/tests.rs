@@ -191,6 +191,95 @@ async fn packages_of_node_are_fetched_as_they_are_named() {
 }
 
 #[tokio::test]
+async fn a_name_that_does_not_exist_keeps_no_other_from_coming() {
+    // As npm does it, which tells of one at a time.
+    let host = host_with_npm(
+        "echo x >> ${0%/npm}/runs
+for name; do case $name in @aws-sdk/*nope*)
+echo \"npm error code E404\nnpm error 404  '$name' is not in this registry.\" >&2; exit 1;; esac; done
+/bin/mkdir -p $3/node_modules; for name; do case $name in @*) echo ${name%@*} >> $3/fetched;; esac; done",
+    );
+    let source = "require('@aws-sdk/client-s3'); require('@aws-sdk/nope-s3');
+require('@smithy/types'); require('@aws-sdk/client-nope'); require('@aws-sdk/client-s')";
+    let files = [("index.js", source)];
+    // Again without npm.
+    for _ in 0..2 {
+        let warning = host.look(&files, &[]).await.unwrap();
+        assert_eq!(
+            warning,
+            "@aws-sdk/client-nope, @aws-sdk/nope-s3 are named in the package, which does not bring \
+             them, and could not be fetched: npm: there is no such package (E404); they are tried \
+             again when the function loads them, or put them into the package"
+        );
+    }
+    let runs = std::fs::read_to_string(host.folder.join("runs")).unwrap();
+    assert_eq!(runs.lines().count(), 3);
+    let set = host.sdk.brought(Language::Node(20), &config(), &[]).set;
+    let fetched = std::fs::read_to_string(set.unwrap().join("../fetched")).unwrap();
+    assert_eq!(
+        fetched,
+        "@aws-sdk/client-s\n@aws-sdk/client-s3\n@smithy/types\n"
+    );
+    // All of them wrong: there is nothing to fetch, and so much is said once.
+    let host = host_with_npm(
+        "echo \"npm error code E404\nnpm error 404  '@aws-sdk/x@*' is not\" >&2; exit 1",
+    );
+    let warning = host
+        .look(&[("index.js", "require('@aws-sdk/x')")], &[])
+        .await;
+    let warning = warning.unwrap();
+    assert!(warning.starts_with("@aws-sdk/x is named"), "{warning}");
+    assert!(warning.contains("no such package (E404)"), "{warning}");
+}
+
+#[tokio::test]
+async fn each_line_of_node_has_packages_of_its_own() {
+    let mut host = host_with_npm(NPM_INSTALLS);
+    let files = [("index.js", "require('@aws-sdk/client-s3')")];
+    for major in [18, 20] {
+        host.interpreter.language = Language::Node(major);
+        assert_eq!(host.look(&files, &[]).await, None);
+        assert_eq!(host.ask("@smithy/types", "a").await.0, Ok(()));
+    }
+    let runs = std::fs::read_to_string(host.folder.join("runs")).unwrap();
+    assert_eq!(runs.lines().count(), 4);
+    let sets = [18, 20].map(|major| {
+        let brought = host.sdk.brought(Language::Node(major), &config(), &[]);
+        (brought.set.unwrap(), brought.shared.unwrap())
+    });
+    assert!(sets[0].0 != sets[1].0 && sets[0].1 != sets[1].1);
+}
+
+/// npm takes the newest version that runs on the Node that npm itself runs on.
+#[tokio::test]
+async fn npm_runs_on_the_functions_own_node_where_it_can() {
+    let node = "#!/bin/sh\n[ $2 = install ] && echo own >> ${0%/node}/runs && /bin/mkdir -p $4/node_modules";
+    let npm = "#!/bin/sh\necho any >> ${0%/bin/*}/runs; /bin/mkdir -p $3/node_modules";
+    for (own, expected) in [
+        (node, "own\n"),
+        ("#!/bin/sh\necho too old >&2; exit 1", "any\n"),
+    ] {
+        let mut host = host_with_npm("");
+        let file = |name: &str, text: &str| {
+            let path = host.folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let node = file("node", own);
+        let script = file("bin/npm-cli.js", &npm.replace("/bin/*", "/npm"));
+        std::fs::remove_file(host.folder.join("npm")).unwrap();
+        std::os::unix::fs::symlink(script, host.folder.join("npm")).unwrap();
+        host.interpreter.executable = node;
+        let files = [("index.js", "require('@aws-sdk/client-s3')")];
+        assert_eq!(host.look(&files, &[]).await, None);
+        let runs = std::fs::read_to_string(host.folder.join("runs")).unwrap();
+        assert_eq!(runs, expected);
+    }
+}
+
+#[tokio::test]
 async fn the_old_sdk_is_added_with_a_warning() {
     let host = host_with_npm(NPM_INSTALLS);
     let files = [("index.js", "const AWS = require('aws-sdk')")];
@@ -201,8 +290,11 @@ async fn the_old_sdk_is_added_with_a_warning() {
     let set = host.sdk.brought(Language::Node(20), &config(), &[]).set;
     assert!(set.unwrap().join("aws-sdk/package.json").is_file());
     assert_eq!(host.said.lock().len(), 1);
-    // Not because something else asks for it in vain, as libraries do.
-    assert!(host.ask("aws-sdk", "a").await.0.is_err());
+    // For whoever asks while it runs it is where nobody finds it who does not ask.
+    assert_eq!(host.ask("aws-sdk", "a").await.0, Ok(()));
+    let found = host.shared("packages/aws-sdk/node_modules/aws-sdk/package.json");
+    assert!(found.is_file() && !host.shared("node_modules/aws-sdk").exists());
+    assert_eq!(host.ask("aws-sdk", "b").await, (Ok(()), None));
 }
 
 #[tokio::test]
@@ -226,7 +318,7 @@ async fn what_cannot_be_fetched_is_told_with_what_to_do() {
 }
 
 /// What npm does of which the last argument is a package.
-const NPM_INSTALLS: &str = "for name; do :; done
+const NPM_INSTALLS: &str = "for name; do :; done; name=${name%@*}
 /bin/mkdir -p $3/node_modules/$name
 echo '{}' > $3/node_modules/$name/package.json
 echo $name >> ${0%/npm}/runs";

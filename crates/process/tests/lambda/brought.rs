@@ -15,6 +15,7 @@ pub(crate) const STORIES: &[(&str, Story)] = stories![
     python_asks_for_what_the_runtime_brings,
     node_asks_for_what_the_runtime_brings,
     an_import_asks_for_what_the_runtime_brings,
+    the_old_sdk_comes_to_whoever_needs_it_and_nobody_else,
     a_fetch_takes_none_of_the_functions_time,
     what_cannot_be_fetched_is_told_with_its_reason,
     whoever_asks_for_more_gets_nothing,
@@ -77,7 +78,7 @@ fn with_npm(world: &World, runtime: &str, script: &str) -> (World, PathBuf) {
 }
 
 /// An npm that knows every package.
-const NPM: &str = "for name; do :; done
+const NPM: &str = "for name; do :; done; name=${name%@*}
 p=$3/node_modules/$name; mkdir -p $p; echo $name >> ${0%/bin/npm}/fetched
 echo \"{\\\"name\\\": \\\"$name\\\", \\\"main\\\": \\\"i.js\\\"}\" > $p/package.json
 echo \"exports.FROM = '$name'\" > $p/i.js";
@@ -296,6 +297,48 @@ export const handler = async (name) => name ? (await import(name)).FROM : found;
     }
 }
 
+async fn the_old_sdk_comes_to_whoever_needs_it_and_nobody_else(world: World) {
+    let (there, home) = with_npm(&world, "nodejs20.x", NPM);
+    forget(&world);
+    let source = "exports.handler = async (event) => {
+  if (event === 'installed') return require('library');
+  if (event === 'layer') return require('old-helper').FROM;
+  return require(['aws', 'sdk'].join('-') + event).FROM;
+}";
+    let optional =
+        "try { require('aws-sdk'); module.exports = 'found' } catch { module.exports = 'none' }";
+    let files = [
+        ("index.js", source),
+        ("node_modules/library/index.js", optional),
+    ];
+    let library = "nodejs/node_modules/old-helper/index.js";
+    let layer = there.function(
+        "nodejs20.x",
+        "",
+        &[(library, "module.exports = require('aws-sdk')")],
+    );
+    for (event, expected, fetches) in [
+        ("installed", "none", 0),
+        ("layer", "aws-sdk", 1),
+        ("", "aws-sdk", 0),
+        ("/i.js", "aws-sdk", 0),
+        // Not even now.
+        ("installed", "none", 0),
+    ] {
+        let mut function = there.function("nodejs20.x", "index.handler", &files);
+        function.layers = vec![layer.code.clone()];
+        let seen = function.outcome(&format!("{event:?}")).await;
+        let log = function.log.text();
+        assert_eq!(seen, format!("replied {expected:?}"), "{event}: {log}");
+        let told = "fetching aws-sdk, which Lambda's runtimes brought up to nodejs16.x, once";
+        assert_eq!(log.matches(told).count(), fetches, "{event}: {log}");
+        let warned = log.matches("WARN\taws-sdk (version 2) is loaded").count();
+        assert_eq!(warned, usize::from(expected != "none"), "{event}: {log}");
+    }
+    assert_eq!(fetched(&home), ["aws-sdk"]);
+    forget(&world);
+}
+
 async fn a_fetch_takes_none_of_the_functions_time(world: World) {
     let slow = format!("/bin/sleep 2\n{NPM}");
     let (there, _) = with_npm(&world, "nodejs20.x", &slow);
@@ -454,7 +497,7 @@ exports.handler = async (event) => {
         "@aws-sdkx/client-s3",
         "@aws-sdk/Client",
         "@aws-sdk/client-s3@3.0.0",
-        "aws-sdk",
+        "aws-sdk-mock",
     ] {
         let seen = again(&*instance, &function, &format!("{event:?}")).await;
         assert!(!seen.contains("Lambda's runtime"), "{event}: {seen}");
@@ -465,6 +508,6 @@ exports.handler = async (event) => {
     again(&*instance, &function, "\"flood\"").await;
     instance.stop().await;
     assert!(fetched(&home).is_empty());
-    assert!(!world.folder.join("cache/sdk/node/packages").exists());
+    assert!(!world.folder.join("cache/sdk/node20/packages").exists());
     forget(&world);
 }
