@@ -116,6 +116,7 @@ impl Processes {
         );
         let sdk = Sdk::new(
             &config.cache,
+            left.all().is_empty(),
             config.surroundings.clone(),
             Arc::clone(&config.progress),
             Arc::clone(&config.clock),

@@ -7,6 +7,7 @@
 mod asked;
 mod node;
 mod npm;
+mod vintage;
 
 pub(crate) use asked::{Brings, Heard};
 
@@ -22,6 +23,7 @@ use store::Clock;
 use tokio::io::AsyncReadExt as _;
 
 use crate::interpreter::{Interpreter, Language, Progress, Surroundings};
+use vintage::Vintages;
 
 /// Modules of Python's runtimes; boto3 brings the others.
 const MODULES: [&str; 3] = ["boto3", "botocore", "s3transfer"];
@@ -40,7 +42,7 @@ const COMPLAINT_BYTES_MAX: u64 = 16 * 1024;
 
 /// What is fetched, and where it is kept.
 pub(crate) struct Sdk {
-    cache: PathBuf,
+    vintages: Vintages,
     surroundings: Surroundings,
     progress: Progress,
     clock: Arc<dyn Clock>,
@@ -55,7 +57,7 @@ pub(crate) struct Sdk {
 impl std::fmt::Debug for Sdk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sdk")
-            .field("cache", &self.cache)
+            .field("vintages", &self.vintages)
             .finish_non_exhaustive()
     }
 }
@@ -73,14 +75,17 @@ pub(crate) struct Brought {
 }
 
 impl Sdk {
+    /// What is kept in this cache. Where `renew` is not set it goes on with what was used last,
+    /// however old that is, as for instances that go on, too.
     pub(crate) fn new(
         cache: &Path,
+        renew: bool,
         surroundings: Surroundings,
         progress: Progress,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            cache: cache.join("sdk"),
+            vintages: Vintages::find(&cache.join("sdk"), clock.now_ms(), renew),
             surroundings,
             progress,
             clock,
@@ -111,6 +116,7 @@ impl Sdk {
         layers: &[PathBuf],
     ) -> Brought {
         let is_node = matches!(language, Language::Node(_));
+        Vintages::used(self.vintages.current());
         Brought {
             shared: self.shared(language),
             set: is_node.then(|| self.set_of(language, config)).flatten(),
@@ -121,7 +127,7 @@ impl Sdk {
     }
 
     fn folder(&self, language: Language) -> PathBuf {
-        self.cache.join(node::line_of(language))
+        self.vintages.current().join(node::line_of(language))
     }
 
     /// Where Python's modules are.
@@ -132,7 +138,7 @@ impl Sdk {
     /// Fetches what a package names and does not bring; what its author should know where that
     /// cannot be done.
     pub(crate) async fn look(
-        &self,
+        self: &Arc<Self>,
         interpreter: &Interpreter,
         config: &FunctionConfig,
         code: &Path,
@@ -148,7 +154,7 @@ impl Sdk {
     }
 
     async fn look_python(
-        &self,
+        self: &Arc<Self>,
         interpreter: &Interpreter,
         minor: u32,
         code: &Path,
@@ -169,7 +175,11 @@ impl Sdk {
         ))
     }
 
-    async fn fetch_python(&self, interpreter: &Interpreter, minor: u32) -> Result<(), String> {
+    async fn fetch_python(
+        self: &Arc<Self>,
+        interpreter: &Interpreter,
+        minor: u32,
+    ) -> Result<(), String> {
         let place = self.place(minor);
         let _fetching = self.fetching.lock().await;
         if place.is_dir() {
@@ -185,7 +195,7 @@ impl Sdk {
 
     /// Has a folder filled where no function sees it, and puts it at its place once it is whole.
     async fn staged<F: Future<Output = Result<(), String>>>(
-        &self,
+        self: &Arc<Self>,
         place: &Path,
         fill: impl FnOnce(PathBuf) -> F,
     ) -> Result<(), String> {
@@ -193,11 +203,14 @@ impl Sdk {
         // Of this process's own: another dayfly may be fetching the same.
         let number = self.stages.fetch_add(1, Ordering::Relaxed);
         let stage = format!("{}.{number}{PARTIAL}", std::process::id());
-        let stage = self.cache.join(stage);
+        let stage = self.vintages.root().join(stage);
         let fail = |error: std::io::Error| unkept(&stage, &error);
         let _ = tokio::fs::remove_dir_all(&stage).await;
         tokio::fs::create_dir_all(&stage).await.map_err(fail)?;
-        let installed = fill(stage.clone()).await;
+        let mut installed = fill(stage.clone()).await;
+        if let (Err(why), Some(older)) = (&installed, self.vintages.older(place)) {
+            installed = self.take_older(older, &stage, why).await;
+        }
         let moved = match (installed, place.parent()) {
             (Ok(()), Some(parent)) => {
                 let made = tokio::fs::create_dir_all(parent).await;
@@ -217,9 +230,24 @@ impl Sdk {
         if place.is_dir() { Ok(()) } else { moved }
     }
 
-    /// Removes what processes that are no more left half-way.
-    async fn remove_left(&self) {
-        let Ok(mut entries) = tokio::fs::read_dir(&self.cache).await else {
+    /// Fills a folder with what was there before, where nothing newer can be had.
+    async fn take_older(&self, older: PathBuf, stage: &Path, why: &str) -> Result<(), String> {
+        (self.progress)(&format!(
+            "it could not be fetched anew ({why}): what was fetched earlier is used"
+        ));
+        let _ = tokio::fs::remove_dir_all(stage).await;
+        let target = stage.to_owned();
+        let shared = tokio::task::spawn_blocking(move || vintage::share(&older, &target)).await;
+        let shared = shared.map_err(std::io::Error::other).flatten();
+        shared.map_err(|error| unkept(stage, &error))
+    }
+
+    /// Removes what processes that are no more left half-way, and what nobody has used for long.
+    async fn remove_left(self: &Arc<Self>) {
+        let (sdk, now_ms) = (Arc::clone(self), self.clock.now_ms());
+        let remove = move || sdk.vintages.remove_unused(now_ms);
+        let _ = tokio::task::spawn_blocking(remove).await;
+        let Ok(mut entries) = tokio::fs::read_dir(self.vintages.root()).await else {
             return;
         };
         while let Ok(Some(entry)) = entries.next_entry().await {

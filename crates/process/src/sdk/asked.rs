@@ -259,7 +259,7 @@ impl Sdk {
     }
 
     async fn fetch_for(
-        &self,
+        self: &Arc<Self>,
         interpreter: Interpreter,
         wanted: Wanted,
         by: FunctionId,

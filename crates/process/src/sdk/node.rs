@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::port::Warning;
 use model::FunctionConfig;
 use sha2::{Digest as _, Sha256};
 
 use super::npm::NO_PACKAGE;
+use super::vintage::Vintages;
 use super::{FILE_BYTES_MAX, FILES_MAX, Sdk, unkept};
 use crate::interpreter::{Interpreter, Language};
 
@@ -43,22 +45,14 @@ struct Lack {
 impl Sdk {
     /// The packages that were fetched for a function on this line of Node.
     pub(super) fn set_of(&self, node: Language, config: &FunctionConfig) -> Option<PathBuf> {
-        let set = std::fs::canonicalize(self.link_of(node, config)).ok()?;
-        Some(set.join(LINKS)).filter(|modules| modules.is_dir())
+        let link = name_of_link(node, config);
+        self.vintages.all().find_map(|vintage| {
+            let set = std::fs::canonicalize(vintage.join(&link)).ok()?;
+            let modules = Some(set.join(LINKS)).filter(|modules| modules.is_dir())?;
+            Vintages::used(vintage);
+            Some(modules)
+        })
     }
-
-    /// Where it is noted which packages a function has; its code and layers decide.
-    fn link_of(&self, node: Language, config: &FunctionConfig) -> PathBuf {
-        let mut hash = Sha256::new();
-        for code in [&config.code].into_iter().chain(&config.layers) {
-            hash.update(code.digest.as_str());
-        }
-        let name = model::id::hex(&hash.finalize());
-        self.cache
-            .join("of")
-            .join(format!("{}-{name}", line_of(node)))
-    }
-
     /// Whether a package is in the shared folder.
     pub(super) fn has_package(&self, node: Language, name: &str) -> bool {
         let package = if name == OLD {
@@ -72,7 +66,7 @@ impl Sdk {
 
     /// Fetches one package into the shared folder, whose name has been looked at.
     pub(super) async fn fetch_package(
-        &self,
+        self: &Arc<Self>,
         interpreter: &Interpreter,
         name: &str,
     ) -> Result<(), String> {
@@ -120,7 +114,7 @@ impl Sdk {
     }
 
     pub(super) async fn look_node(
-        &self,
+        self: &Arc<Self>,
         interpreter: &Interpreter,
         config: &FunctionConfig,
         code: &Path,
@@ -150,7 +144,7 @@ impl Sdk {
 
     /// Fetches what there is of these; where the modules are.
     async fn fetch_node(
-        &self,
+        self: &Arc<Self>,
         interpreter: &Interpreter,
         config: &FunctionConfig,
         packages: &BTreeSet<String>,
@@ -163,7 +157,7 @@ impl Sdk {
             hash.update([0]);
         }
         let name = format!("{}-{}", line_of(node), model::id::hex(&hash.finalize()));
-        let set = self.cache.join(&name);
+        let set = self.vintages.current().join(&name);
         if !set.is_dir() {
             let listed: Vec<_> = packages.iter().map(String::as_str).collect();
             (self.progress)(&format!(
@@ -174,7 +168,7 @@ impl Sdk {
                 |stage: PathBuf| async move { self.fill_set(interpreter, &stage, packages).await };
             self.staged(&set, install).await?;
         }
-        let link = self.link_of(node, config);
+        let link = self.vintages.current().join(name_of_link(node, config));
         let fail = |error: std::io::Error| unkept(&link, &error);
         if let Some(parent) = link.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(fail)?;
@@ -214,6 +208,16 @@ impl Sdk {
             .await
             .map_err(fail)
     }
+}
+
+/// Where it is noted which packages a function has; its code and layers decide.
+fn name_of_link(node: Language, config: &FunctionConfig) -> PathBuf {
+    let mut hash = Sha256::new();
+    for code in [&config.code].into_iter().chain(&config.layers) {
+        hash.update(code.digest.as_str());
+    }
+    let name = model::id::hex(&hash.finalize());
+    Path::new("of").join(format!("{}-{name}", line_of(node)))
 }
 
 /// What its author should know of packages that were fetched for a function.

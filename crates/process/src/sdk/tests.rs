@@ -62,7 +62,7 @@ fn host(script: &str) -> Host {
     };
     // Nothing on the search path, so that only the function's own Python is tried.
     let surroundings = Surroundings::default();
-    let sdk = Sdk::new(&folder.join("cache"), surroundings, progress, clock);
+    let sdk = Sdk::new(&folder.join("cache"), true, surroundings, progress, clock);
     Host {
         sdk: Arc::new(sdk),
         interpreter: Interpreter {
@@ -415,6 +415,53 @@ async fn what_a_dead_process_left_half_way_is_removed() {
     std::fs::create_dir_all(cache.join("1.3.partial")).unwrap();
     assert_eq!(host.ask("@smithy/types", "a").await.0, Ok(()));
     assert!(!cache.join("4194305.3.partial").exists() && cache.join("1.3.partial").exists());
+}
+
+#[tokio::test]
+async fn what_is_old_is_fetched_anew_when_a_session_begins_or_used_on() {
+    let name = "@aws-sdk/client-s3";
+    let files = [("index.js", "require('@aws-sdk/client-sqs')")];
+    for (script, expected) in [
+        (NPM_INSTALLS, "{}\n"),
+        ("echo 'npm error offline' >&2; exit 1", "old"),
+    ] {
+        let mut host = host_with_npm(NPM_INSTALLS);
+        assert_eq!(host.ask(name, "a").await.0, Ok(()));
+        assert_eq!(host.look(&files, &[]).await, None);
+        let manifest = "node_modules/@aws-sdk/client-s3/package.json";
+        std::fs::write(host.shared(manifest), "old").unwrap();
+        // As if that had been long ago.
+        let (new, old) = (
+            host.sdk.vintages.current(),
+            host.folder.join("cache/sdk/day-7"),
+        );
+        std::fs::rename(new, old).unwrap();
+        let npm = format!("#!/bin/sh\n{script}\n");
+        std::fs::write(host.folder.join("npm"), npm).unwrap();
+        let again = |renew: bool| {
+            let (progress, clock) = (Arc::clone(&host.sdk.progress), Arc::clone(&host.sdk.clock));
+            let surroundings = host.sdk.surroundings.clone();
+            let cache = host.folder.join("cache");
+            Arc::new(Sdk::new(&cache, renew, surroundings, progress, clock))
+        };
+        let (same, newer) = (again(false), again(true));
+        host.sdk = same;
+        assert_eq!(host.ask(name, "a").await, (Ok(()), None));
+        host.sdk = newer;
+        let (answer, said) = host.ask(name, "a").await;
+        assert!(answer == Ok(()) && said.is_some(), "{answer:?}");
+        let found = std::fs::read_to_string(host.shared(manifest)).unwrap();
+        assert_eq!(found, expected);
+        // What was deployed keeps what it was deployed with.
+        let runs = host.said.lock().len();
+        assert_eq!(host.look(&files, &[]).await, None);
+        assert_eq!(host.said.lock().len(), runs);
+        let set = host.sdk.brought(Language::Node(20), &config(), &[]).set;
+        assert!(
+            set.unwrap()
+                .starts_with(host.folder.join("cache/sdk/day-7"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -471,7 +471,9 @@ def handler(event, context):
     import boto3
     return [there, boto3.FROM, sys.path.index(boto3.__path__[0].rpartition('/')[0]) == len(sys.path) - 1, '_DAYFLY_SDK' in __import__('os').environ]";
     let function = world.function("python3.11", "app.handler", &[("app.py", source)]);
-    let cache = world.folder.join("cache/sdk/python3.11/packages/boto3");
+    let today = world.clock.now_ms() / (24 * 60 * 60 * 1000);
+    let cache = format!("cache/sdk/day-{today}/python3.11/packages/boto3");
+    let cache = world.folder.join(cache);
     std::fs::create_dir_all(&cache).unwrap();
     std::fs::write(cache.join("__init__.py"), "FROM = 'runtime'").unwrap();
     let seen = function.outcome("{}").await;

@@ -60,12 +60,14 @@ async fn the_node_sdk_is_there_as_in_lambda_s_runtime() {
         "index.js",
         "import '@aws-sdk/client-sqs'; export const handler = 1",
     );
-    bench.check(expect![[r#"
+    bench
+        .check(expect![[r#"
         index.handler index.js node_modules/@smithy/types/package.json
         []
         npm install @aws-sdk/client-sqs, which Lambda's runtime brings
           offline
-    "#]]).await;
+    "#]])
+        .await;
 }
 
 #[tokio::test]
