@@ -105,7 +105,8 @@ pub struct StartOrder {
     pub layers: Vec<PathBuf>,
     /// How long initialisation may take.
     pub init_timeout: Duration,
-    /// Whether an invocation is under way that pays for it, as after a start that took too long.
+    /// Whether an invocation is under way that pays for it, as after a start that failed or took too
+    /// long.
     pub in_invocation: bool,
     /// What its log is called in the function's log group.
     pub log_stream: Arc<str>,

@@ -49,13 +49,15 @@ impl Start {
         let began = self.shared.clock.monotonic();
         let started = self.shared.runtime.start(order.clone()).await;
         match started {
-            Ok(Started::TimedOut { failed }) => self.again(failed, order, began).await,
+            Ok(Started::TimedOut { failed } | Started::Failed { failed, .. }) => {
+                self.again(failed, order, began).await;
+            }
             other => self.end(other, &order, began),
         }
     }
 
-    /// Initialisation took too long. It is tried once more inside the invocation that waits for
-    /// it, within the function's own timeout.
+    /// Initialisation failed or took too long. It is tried once more inside the invocation that waits
+    /// for it, within the function's own timeout, as Lambda does.
     async fn again(mut self, failed: Box<dyn FailedInit>, mut order: StartOrder, began: Duration) {
         let pool = &self.live.revision.pool;
         if pool.is_closed() && !pool.is_waited_for() {
@@ -76,6 +78,11 @@ impl Start {
             init: Some(init),
             kind: Some(StartKind::Plain),
         };
+        // What failed inside an invocation is reported as the time of that.
+        let failed_after = |init| Waited {
+            init: (!order.in_invocation).then_some(init),
+            ..waited(took.saturating_sub(init), init)
+        };
         match started {
             Ok(Started::Ready {
                 instance,
@@ -91,12 +98,11 @@ impl Start {
                 self.live.ready(instance, waited(start, init), spent);
             }
             Ok(Started::Failed { failed, init }) => {
-                let waited = waited(took.saturating_sub(init), init);
+                let waited = failed_after(init);
                 self.not_started(Placed::Failed { failed, waited });
             }
             Ok(Started::TimedOut { failed }) => {
-                let init = order.init_timeout;
-                let waited = waited(took.saturating_sub(init), init);
+                let waited = failed_after(order.init_timeout);
                 self.not_started(Placed::Failed { failed, waited });
             }
             Err(error) => {

@@ -361,6 +361,7 @@ impl Processes {
     fn failed_before_start(&self, start: &StartOrder, kind: Failure) -> Started {
         let failed = FailedLambda {
             kind,
+            spent: start.in_invocation.then_some(Duration::ZERO),
             said: bytes::Bytes::new(),
             used_mb: 0,
             config: Arc::clone(&start.config),

@@ -1,6 +1,7 @@
 //! How an invocation ends: each end has Lambda's payload, log lines and clean-up.
 
 use expect_test::{Expect, expect};
+use node::dev::Event;
 
 use crate::http::{get, post};
 use crate::project::Project;
@@ -264,6 +265,53 @@ fn every_end_has_lambdas_own_payload() {
         expect![[r#"
         failed
         {"errorMessage":"Handler 'missing' missing on module 'app'","errorType":"Runtime.HandlerNotFound","requestId":"","stackTrace":[..]}"#]],
+    );
+}
+
+#[test]
+fn a_failed_initialisation_is_tried_once_more_in_the_invocation() {
+    let project = project();
+    let node = TestNode::with(&project);
+    node.invoke("js-init", "{}");
+    let report = node.wait(|event| match event {
+        Event::Log { function, text, .. } => {
+            (function == "js-init" && text.starts_with("REPORT")).then(|| text.clone())
+        }
+        _ => None,
+    });
+    // As AWS's own logs have it: the second try is the invocation's, and no INIT beside it.
+    assert!(
+        report.contains("\tDuration: ") && !report.contains("Init Duration"),
+        "{report}"
+    );
+    assert!(!report.contains("\tDuration: 0.0"), "{report}");
+    let events = node.events();
+    let lines = events.iter().filter_map(|event| match event {
+        Event::Log { function, text, .. } if function == "js-init" => Some(text.as_str()),
+        _ => None,
+    });
+    let told = lines.filter_map(|line| {
+        let words = [
+            "INIT_START",
+            "Phase: init",
+            "Phase: invoke",
+            "START",
+            "END",
+            "REPORT",
+        ];
+        words.into_iter().find(|word| line.contains(word))
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(
+        told,
+        [
+            "INIT_START",
+            "Phase: init",
+            "Phase: invoke",
+            "START",
+            "END",
+            "REPORT"
+        ]
     );
 }
 

@@ -230,6 +230,41 @@ fn a_slow_initialisation_is_tried_again_within_the_functions_timeout() {
 }
 
 #[test]
+fn a_failed_initialisation_is_tried_again_within_the_functions_timeout() {
+    let world = World::new();
+    world.run(async {
+        world.function("hello").await;
+        world.runtime.hold_starts(true);
+        let running = world.begin("hello", "hold").await;
+        world.runtime.end_start(StartAs::Failed);
+        settle().await;
+        world.clock.advance(Duration::from_millis(700)).await;
+        let init = Duration::from_millis(500);
+        world.runtime.end_start(StartAs::ReadyAfter(init));
+        settle().await;
+        let instance = world.runtime.alive().pop().unwrap();
+        assert_eq!(*instance.timeout.lock(), Duration::from_millis(2500));
+        world.release_all().await;
+        assert_eq!(running.await.unwrap().unwrap().outcome.end, End::Replied);
+        let orders = world.runtime.orders();
+        let orders = orders
+            .iter()
+            .map(|order| (order.init_timeout.as_secs(), order.in_invocation));
+        assert_eq!(orders.collect::<Vec<_>>(), [(10, false), (3, true)]);
+        // The invocation's own time is what the second one took.
+        world.function("other").await;
+        let running = world.begin("other", "").await;
+        world.runtime.end_start(StartAs::Failed);
+        settle().await;
+        world.runtime.end_start(StartAs::Failed);
+        let failed = running.await.unwrap().unwrap();
+        assert_eq!(failed.outcome.end, End::Failed);
+        assert_eq!(failed.timings.init, Duration::ZERO);
+        assert_eq!(world.runtime.orders().len(), 4);
+    });
+}
+
+#[test]
 fn who_comes_late_does_not_pay_for_a_slow_initialisation() {
     let world = World::new();
     world.run(async {

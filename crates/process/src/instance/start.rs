@@ -362,6 +362,7 @@ impl Shared {
         let timed_out = matches!(kind, Failure::TimedOut);
         let failed = Box::new(FailedLambda {
             kind,
+            spent: (phase == Phase::Invocation).then_some(init),
             said: self.output.end().unwrap_or_default(),
             used_mb,
             config: Arc::clone(&self.config),
@@ -425,6 +426,8 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct FailedLambda {
     pub(crate) kind: Failure,
+    /// How much of the invocation's time it took, where it was within one.
+    pub(crate) spent: Option<Duration>,
     /// The end of the log of its initialisation.
     pub(crate) said: Bytes,
     pub(crate) used_mb: u32,
@@ -471,7 +474,7 @@ impl FailedInit for FailedLambda {
             call.waited.init = None;
             self.config.timeout
         } else {
-            Duration::ZERO
+            self.spent.unwrap_or_default()
         };
         let call = &call;
         let id = &call.id;

@@ -259,6 +259,19 @@ async fn initialisation_goes_wrong(world: World) {
         "Phase: init\tStatus: error\tError Type: Runtime.ImportModuleError",
     )
     .await;
+    // Within an invocation it is its time.
+    let mut function = world.function(
+        "python3.11",
+        "app.handler",
+        &[("app.py", "import nothing_such")],
+    );
+    function.in_invocation = true;
+    let seen = function.outcome("{}").await;
+    assert!(seen.contains("Unable to import"), "{seen}");
+    let log = function.log.text();
+    let phase = "Phase: invoke\tStatus: error\tError Type: Runtime.ImportModuleError";
+    assert!(log.contains(phase) && !log.contains("INIT_START"), "{log}");
+    assert!(!log.contains("\tDuration: 0.00 ms"), "{log}");
     check(
         "import os; os._exit(3)",
         "crashed {\"errorType\":\"Runtime.ExitError\"",

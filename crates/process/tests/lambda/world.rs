@@ -139,6 +139,7 @@ impl World {
             code,
             layers: Vec::new(),
             init_timeout: Duration::from_secs(10),
+            in_invocation: false,
             timeout: Duration::from_secs(20),
             log: Arc::default(),
         }
@@ -175,6 +176,7 @@ pub(crate) struct Function {
     pub(crate) code: PathBuf,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) init_timeout: Duration,
+    pub(crate) in_invocation: bool,
     pub(crate) timeout: Duration,
     pub(crate) log: Arc<Kept>,
 }
@@ -202,7 +204,7 @@ impl Function {
             code: self.code.clone(),
             layers: self.layers.clone(),
             init_timeout: self.init_timeout,
-            in_invocation: false,
+            in_invocation: self.in_invocation,
             credentials: Some(engine::keys::Credentials {
                 access_key: "ASIAAAAAAAAAAAAAAAAA".into(),
                 secret: engine::keys::Secret::new("secret"),
