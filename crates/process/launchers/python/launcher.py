@@ -807,6 +807,9 @@ def _set_paths():
     sys.path[:1] = paths
     sdk = os.environ.pop("_DAYFLY_SDK", None)
     place = sdk and sdk + "/packages"
+    # It is in the path of whatever the function starts, and comes last here.
+    if place in sys.path:
+        sys.path.remove(place)
     if place and _is_folder(place):
         sys.path.append(place)
     else:

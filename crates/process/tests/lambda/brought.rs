@@ -17,6 +17,7 @@ pub(crate) const STORIES: &[(&str, Story)] = stories![
     an_import_asks_for_what_the_runtime_brings,
     the_old_sdk_comes_to_whoever_needs_it_and_nobody_else,
     a_fetch_takes_none_of_the_functions_time,
+    what_a_function_starts_finds_what_was_fetched,
     what_cannot_be_fetched_is_told_with_its_reason,
     whoever_asks_for_more_gets_nothing,
 ];
@@ -337,6 +338,69 @@ async fn the_old_sdk_comes_to_whoever_needs_it_and_nobody_else(world: World) {
     }
     assert_eq!(fetched(&home), ["aws-sdk"]);
     forget(&world);
+}
+
+async fn what_a_function_starts_finds_what_was_fetched(world: World) {
+    let (there, _) = with_npm(&world, "nodejs20.x", NPM);
+    forget(&world);
+    let source = "const { Worker } = require('worker_threads');
+const { execFileSync } = require('child_process');
+const name = ['@aws-sdk', 'client-s3'].join('/');
+const find = `(() => { try { return require('${name}').FROM } catch (error) { return error.code } })()`;
+exports.handler = async (event) => {
+  if (event) require(name);
+  const worker = new Worker(`require('worker_threads').parentPort.postMessage(${find})`, { eval: true });
+  const inThread = await new Promise((resolve) => worker.on('message', resolve));
+  const program = execFileSync(process.execPath, ['-p', find], { encoding: 'utf8' });
+  return [inThread, program.trim()];
+};";
+    // A layer that brings something of the SDK would be hidden by what is at the root.
+    let library = "nodejs/node_modules/@smithy/types/index.js";
+    let layer = there.function("nodejs20.x", "", &[(library, "")]);
+    for layers in [vec![], vec![layer.code]] {
+        forget(&world);
+        let files = [("index.js", source)];
+        let mut function = there.function("nodejs20.x", "index.handler", &files);
+        function.layers = layers;
+        let instance = function.instance().await;
+        let found = "@aws-sdk/client-s3";
+        for (event, expected) in [
+            ("false", "MODULE_NOT_FOUND"),
+            ("true", found),
+            ("false", found),
+        ] {
+            let seen = again(&*instance, &function, event).await;
+            let expected = format!("replied [{expected:?},{expected:?}]");
+            assert_eq!(seen, expected, "{event} {}", function.log.text());
+        }
+        instance.stop().await;
+    }
+    let runtime = "python3.11";
+    let python = world.processes.interpreter(runtime.parse().unwrap());
+    publish_boto3(&python.unwrap());
+    forget(&world);
+    let source = "import importlib, subprocess, sys
+def handler(event, context):
+    if event:
+        importlib.import_module('bo' + 'to3')
+    name = 'bo' + 'to3'
+    code = 'try: import %s; print(%s.FROM)\\nexcept ImportError as error: print(error)' % (name, name)
+    return subprocess.check_output([sys.executable, '-c', code.replace('try: ', 'try:\\n ')], text=True).strip()";
+    let mut function = world.function(runtime, "app.handler", &[("app.py", source)]);
+    function.timeout = LONG;
+    let instance = function.instance().await;
+    for (event, expected) in [("false", "No module named 'boto3'"), ("true", "runtime")] {
+        let seen = again(&*instance, &function, event).await;
+        assert_eq!(
+            seen,
+            format!("replied {expected:?}"),
+            "{}",
+            function.log.text()
+        );
+    }
+    instance.stop().await;
+    forget(&world);
+    withdraw_boto3();
 }
 
 async fn a_fetch_takes_none_of_the_functions_time(world: World) {

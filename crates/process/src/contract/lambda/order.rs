@@ -157,11 +157,13 @@ pub(crate) fn order(
                 let mut common = environment.common.clone();
                 common.push((BOOTED_VARIABLE.to_owned(), "1".to_owned()));
                 show_shared_sdk(&mut ahead, sdk, interpreter.language, rules, &mut common);
+                show_sdk_to_others(sdk, interpreter.language, start, &mut common);
                 (ahead, common)
             });
             place(&mut order, interpreter, start);
             show_own_sdk(&mut order, sdk, interpreter.language);
             show_shared_sdk(&mut order, sdk, interpreter.language, rules, &mut variables);
+            show_sdk_to_others(sdk, interpreter.language, start, &mut variables);
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
                 Language::Node(_) => {
@@ -273,6 +275,27 @@ fn show_shared_sdk(
         order.links.push((PathBuf::from(NODE_LAST), packages));
     } else if is_node {
         variables.push((NODE_HOOKS_VARIABLE.to_owned(), "1".to_owned()));
+    }
+}
+
+/// Lets programs and threads that the function starts find what has been fetched, which cannot ask
+/// for it: by the path where Lambda's runtimes have it, unless the function has one of its own. The
+/// launchers look there last.
+fn show_sdk_to_others(
+    sdk: &Brought,
+    language: Language,
+    start: &StartOrder,
+    variables: &mut [(String, String)],
+) {
+    let (name, folder) = match language {
+        Language::Python(_) => ("PYTHONPATH", "packages"),
+        Language::Node(_) => ("NODE_PATH", "node_modules"),
+    };
+    if sdk.shared.is_none() || start.config.environment.contains_key(name) {
+        return;
+    }
+    for (_, path) in variables.iter_mut().filter(|(known, _)| known == name) {
+        *path = format!("{path}:{SDK}/{folder}");
     }
 }
 
