@@ -446,6 +446,10 @@ const FLAWS: [&str; 6] = [
     "Runtime.BuiltInModuleConflict",
 ];
 
+/// What the launchers say of a module that Lambda's runtime brings and nobody could fetch: that is
+/// no flaw of the code's, and its author has been warned of it.
+const NOT_FETCHED: &str = "but it could not be fetched here: ";
+
 impl FailedInit for FailedLambda {
     fn flaw(&self) -> Option<String> {
         match &self.kind {
@@ -453,6 +457,9 @@ impl FailedInit for FailedLambda {
                 let error_type = self.kind.error_type();
                 let error: serde_json::Value = serde_json::from_slice(payload).ok()?;
                 let message = error.get("errorMessage")?.as_str()?;
+                if message.contains(NOT_FETCHED) {
+                    return None;
+                }
                 // Lambda gives no type of its own to what an ES module imports and nobody has.
                 let unresolved = error_type == "Error"
                     && ["Cannot find package '", "Cannot find module '"]

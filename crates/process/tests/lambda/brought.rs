@@ -507,6 +507,10 @@ async fn what_cannot_be_fetched_is_told_with_its_reason(world: World) {
         ] {
             assert!(seen.contains(part), "{source}: {part} in {seen}");
         }
+        // No flaw of the code's.
+        if let Ok(Started::Failed { failed, .. }) = function.trial().await {
+            assert_eq!(failed.flaw(), None, "{source}");
+        }
     }
     assert_eq!(fetched(&home).len(), 1);
     // Python's pip finds nothing at all.
