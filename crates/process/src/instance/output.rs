@@ -2,6 +2,7 @@
 //! bounds of size and rate that no function can get past.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,15 @@ pub(crate) struct Output {
     pipe: Receiver,
     lines: Mutex<Lines>,
     clock: Arc<dyn Clock>,
+}
+
+/// When the pipe is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    /// Only while the event loop knows that something is there.
+    Known,
+    /// Whatever the event loop knows, which may be behind.
+    Any,
 }
 
 /// What reading led to.
@@ -111,7 +121,7 @@ impl Output {
                 self.clock.sleep(PUMP_PAUSE).await;
             }
             loop {
-                match self.read(|buffer| self.pipe.try_read(buffer)) {
+                match self.read(Readiness::Known) {
                     Read::Kept(_) => tokio::task::yield_now().await,
                     Read::Dropped(bytes) if bytes < READ_BYTES => {}
                     Read::Dropped(_) => self.clock.sleep(PUMP_PAUSE).await,
@@ -125,9 +135,7 @@ impl Output {
     /// Reads all that was written so far, and takes what has no line end for a line.
     pub(crate) fn drain(&self) {
         let mut left = DRAIN_BYTES_MAX;
-        // Past the readiness that the event loop knows of, which may be behind.
-        let now = |buffer: &mut [u8]| Ok(rustix::io::read(&self.pipe, buffer)?);
-        while let Read::Kept(bytes) | Read::Dropped(bytes) = self.read(now) {
+        while let Read::Kept(bytes) | Read::Dropped(bytes) = self.read(Readiness::Any) {
             left = left.saturating_sub(bytes);
             if left == 0 {
                 break;
@@ -148,23 +156,26 @@ impl Output {
         ))
     }
 
-    /// Reads once, by the way that is given.
-    fn read(&self, by: impl Fn(&mut [u8]) -> io::Result<usize>) -> Read {
-        let mut buffer = [0_u8; READ_BYTES];
+    /// Reads once.
+    fn read(&self, readiness: Readiness) -> Read {
+        // Not zeroed: every invocation reads, and most find nothing.
+        let buffer = &mut [MaybeUninit::uninit(); READ_BYTES];
         // Held over the read, so that what one reader has taken is in the log before another
         // finds the pipe empty.
         let mut lines = self.lines.lock();
-        let count = loop {
-            match by(&mut buffer) {
-                Ok(count) => break count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Nothing,
-                Err(_) => return Read::End,
-            }
+        let take = move || Ok(rustix::io::read(&self.pipe, buffer)?.0);
+        let taken = match readiness {
+            Readiness::Known => self.pipe.try_io(take),
+            Readiness::Any => take(),
         };
-        let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else {
-            return Read::End;
+        let read = match taken {
+            Ok([]) => return Read::End,
+            Ok(read) => &*read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Read::Dropped(0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Nothing,
+            Err(_) => return Read::End,
         };
+        let count = read.len();
         if lines.spend(cost(read), self.clock.monotonic()) {
             lines.feed(read, self.clock.now_ms());
             Read::Kept(count)

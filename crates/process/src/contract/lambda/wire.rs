@@ -2,6 +2,7 @@
 //! Whoever waits for an answer reads and writes the socket itself; no task stands between.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -403,10 +404,11 @@ async fn read(socket: &AsyncFd<OwnedFd>, received: &mut BytesMut) -> Result<Fram
 
 /// Reads once; how many bytes came.
 fn receive(socket: &OwnedFd, received: &mut BytesMut) -> rustix::io::Result<usize> {
-    let mut buffer = [0; READ_BYTES];
-    let (count, _) = rustix::net::recv(socket, &mut buffer, RecvFlags::empty())?;
-    received.extend_from_slice(buffer.get(..count).unwrap_or_default());
-    Ok(count)
+    // Not zeroed: that would cost more than all that is done with most answers.
+    let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
+    let ((came, _), _) = rustix::net::recv(socket, &mut buffer, RecvFlags::empty())?;
+    received.extend_from_slice(came);
+    Ok(came.len())
 }
 
 /// A streamed answer on its way.
