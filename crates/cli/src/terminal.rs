@@ -1,5 +1,6 @@
 //! How things look on a terminal: colours where one is there to see them, none elsewhere.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -60,7 +61,11 @@ impl Paint {
     /// A function's own text, made safe for a terminal: of what controls one, only tab, line end
     /// and, where colours are shown, colours get through, so that a log line cannot move the
     /// cursor or forge another line.
-    pub(crate) fn harmless(self, text: &str) -> String {
+    pub(crate) fn harmless(self, text: &str) -> Cow<'_, str> {
+        // All that is harmless in every byte goes as it is.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Cow::Borrowed(text);
+        }
         let mut safe = String::with_capacity(text.len());
         let mut painted = false;
         let mut rest = text;
@@ -80,7 +85,7 @@ impl Paint {
         if painted {
             safe.push_str("\x1b[0m");
         }
-        safe
+        Cow::Owned(safe)
     }
 
     pub(crate) fn paint(self, style: Style, text: impl Display) -> String {

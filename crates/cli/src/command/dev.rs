@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use node::dev::{Event, Options, Session, SessionError, Watching};
+use serde::Serialize;
 
 use crate::args::Dev;
 use crate::command::{broken_words, cache_folder};
@@ -42,19 +43,20 @@ pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
         .map_err(|error| failure(&error))?;
     let mut stop = std::pin::pin!(node::interrupted());
     let mut failed = std::pin::pin!(session.node().broken());
+    let mut came = Vec::new();
     let broken = loop {
         tokio::select! {
             () = &mut stop => break None,
             error = &mut failed => break Some(broken_words(&error)),
-            event = events.recv() => match event {
-                Some(event) => {
-                    screen.show(&event);
-                    if events.is_empty() {
-                        screen.flush();
-                    }
+            count = events.recv_many(&mut came, EVENTS_AT_ONCE) => {
+                if count == 0 {
+                    break Some(anyhow!("the session ended by itself; run it again with DAYFLY_LOG=info to see why"));
                 }
-                None => break Some(anyhow!("the session ended by itself; run it again with DAYFLY_LOG=info to see why")),
-            },
+                came.drain(..).for_each(|event| screen.show(&event));
+                if events.is_empty() {
+                    screen.flush();
+                }
+            }
         }
     };
     screen.stopping();
@@ -136,6 +138,9 @@ struct Screen {
     pending: String,
 }
 
+/// Events that are shown before it is looked whether the session is to end.
+const EVENTS_AT_ONCE: usize = 256;
+
 /// Pending lines that are written without waiting for more, in bytes.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
 
@@ -160,8 +165,25 @@ impl Screen {
 
     fn show(&mut self, event: &Event) {
         if self.json {
-            if let Some(line) = as_json(event) {
-                self.data(&line);
+            match event {
+                // Most events by far, of which no value is made first.
+                Event::Log {
+                    function,
+                    at_ms,
+                    platform,
+                    text,
+                } => self.json_log(&LogLine {
+                    at_ms: *at_ms,
+                    event: "log",
+                    function,
+                    platform: *platform,
+                    text,
+                }),
+                event => {
+                    if let Some(line) = as_json(event) {
+                        self.data(&line);
+                    }
+                }
             }
             return;
         }
@@ -265,7 +287,7 @@ impl Screen {
             let about = function.map(|name| format!("{name}: ")).unwrap_or_default();
             terminal::note(&format!("  {about}{line}"));
         } else {
-            bar.set_message(line);
+            bar.set_message(line.into_owned());
         }
     }
 
@@ -351,12 +373,19 @@ impl Screen {
             .paint(NAME_STYLES[place % NAME_STYLES.len()], function);
         for line in text.lines() {
             let line = self.out.harmless(line);
-            let line = if platform {
-                self.out.paint(Style::Dim, line)
+            if platform {
+                let line = self.out.paint(Style::Dim, line);
+                self.data(&format_args!("{name} {line}"));
             } else {
-                line
-            };
-            self.data(&format_args!("{name} {line}"));
+                self.data(&format_args!("{name} {line}"));
+            }
+        }
+    }
+
+    fn json_log(&mut self, line: &LogLine<'_>) {
+        // Text and numbers can always be written.
+        if let Ok(line) = serde_json::to_string(line) {
+            self.data(&line);
         }
     }
 
@@ -390,6 +419,17 @@ impl Screen {
     }
 }
 
+/// A record of a function's log; members in the order of all other events'.
+#[derive(Serialize)]
+struct LogLine<'a> {
+    at_ms: u64,
+    event: &'static str,
+    function: &'a str,
+    platform: bool,
+    text: &'a str,
+}
+
+/// An event that is no record of a log.
 fn as_json(event: &Event) -> Option<serde_json::Value> {
     use serde_json::json;
     let ms = |took: &Duration| took.as_micros() as f64 / 1e3;
@@ -429,14 +469,6 @@ fn as_json(event: &Event) -> Option<serde_json::Value> {
         } => json!({
             "event": "ready", "functions": functions, "planned": planned, "took_ms": ms(took),
             "watching": *watching != Watching::Off,
-        }),
-        Event::Log {
-            function,
-            at_ms,
-            platform,
-            text,
-        } => json!({
-            "event": "log", "function": function, "at_ms": at_ms, "platform": platform, "text": text,
         }),
         _ => return None,
     })

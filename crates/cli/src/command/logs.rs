@@ -39,7 +39,7 @@ fn show(record: &LogRecord) -> Result<(), Failure> {
     for line in record.text.lines() {
         let line = paint.harmless(line);
         let line = if record.platform {
-            paint.paint(Style::Dim, line)
+            paint.paint(Style::Dim, line).into()
         } else {
             line
         };

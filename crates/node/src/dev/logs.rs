@@ -1,5 +1,7 @@
 //! Carries the logs of a session's functions into its events.
 
+use std::sync::Arc;
+
 use engine::Engine;
 use model::FunctionId;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -22,24 +24,28 @@ pub(super) fn follow(
     tokio::spawn(async move {
         let mut given = std::pin::pin!(last.clone().given());
         loop {
-            let entry = if last.is_given() {
-                entries.try_recv().map_err(|error| match error {
-                    TryRecvError::Lagged(lost) => RecvError::Lagged(lost),
-                    TryRecvError::Empty | TryRecvError::Closed => RecvError::Closed,
-                })
-            } else {
-                tokio::select! {
+            // They come many at a time.
+            let entry = match entries.try_recv() {
+                Ok(entry) => Ok(entry),
+                Err(TryRecvError::Lagged(lost)) => Err(RecvError::Lagged(lost)),
+                Err(TryRecvError::Closed) => Err(RecvError::Closed),
+                Err(TryRecvError::Empty) if last.is_given() => Err(RecvError::Closed),
+                Err(TryRecvError::Empty) => tokio::select! {
                     entry = entries.recv() => entry,
                     () = &mut given => continue,
-                }
+                },
             };
             let event = match entry {
-                Ok(entry) => Event::Log {
-                    function: name.clone(),
-                    at_ms: entry.line.at_ms,
-                    platform: entry.line.platform,
-                    text: entry.line.text.clone(),
-                },
+                Ok(entry) => {
+                    // Nobody else holds it where nobody else follows.
+                    let line = Arc::unwrap_or_clone(entry.line);
+                    Event::Log {
+                        function: name.clone(),
+                        at_ms: line.at_ms,
+                        platform: line.platform,
+                        text: line.text,
+                    }
+                }
                 Err(RecvError::Lagged(lost)) => Event::Warning {
                     function: Some(name.clone()),
                     text: format!(
