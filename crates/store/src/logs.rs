@@ -108,7 +108,7 @@ pub struct LogWriter {
 impl LogWriter {
     /// Hands lines over to be written. Never blocks: what there is no room for is dropped and
     /// counted, and a later record of the stream states the count.
-    pub fn append(&self, lines: Vec<Line>) {
+    pub fn append(&self, lines: impl IntoIterator<Item = Line>) {
         self.queue.append(&self.stream, lines);
     }
 

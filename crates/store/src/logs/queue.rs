@@ -172,6 +172,16 @@ impl Work {
         self.batches.is_empty() && !self.is_urgent()
     }
 
+    /// Where lines of the stream go that come now: with those of it that came just before.
+    fn batch(&mut self, stream: &Arc<Stream>) -> &mut Vec<Line> {
+        let last = self.batches.last();
+        if !last.is_some_and(|(last, _)| Arc::ptr_eq(last, stream)) {
+            self.batches.push((Arc::clone(stream), Vec::new()));
+        }
+        let end = self.batches.len() - 1;
+        &mut self.batches[end].1
+    }
+
     fn is_urgent(&self) -> bool {
         let asked = !self.flushes.is_empty() || !self.removals.is_empty();
         asked || !self.expiries.is_empty() || self.closed || self.bytes >= URGENT_BYTES
@@ -179,27 +189,31 @@ impl Work {
 }
 
 impl Queue {
-    /// Takes as many of the lines as there is room for.
-    pub(super) fn append(&self, stream: &Arc<Stream>, mut lines: Vec<Line>) {
-        if lines.is_empty() {
-            return;
-        }
+    /// Takes as many of the lines as there is room for. They are asked for under the lock.
+    pub(super) fn append(&self, stream: &Arc<Stream>, lines: impl IntoIterator<Item = Line>) {
         let mut work = self.waiting.lock();
         if work.closed || stream.removed.load(Ordering::Relaxed) {
             return;
         }
         let (was_empty, was_urgent) = (work.is_empty(), work.is_urgent());
-        let waiting = stream.waiting.load(Ordering::Relaxed);
-        let (count, bytes) = fitting(&lines, room(&work, waiting));
-        let lost = lines.len() - count;
-        lines.truncate(count);
-        let first_lost = lost > 0 && stream.drop_lines(lost);
-        if count > 0 || first_lost {
+        let mut waiting = stream.waiting.load(Ordering::Relaxed);
+        let mut lost = 0;
+        for line in lines {
+            let bytes = bytes_of(&line);
+            if lost > 0 || bytes > room(&work, waiting) {
+                lost += 1;
+                continue;
+            }
             work.bytes += bytes;
-            stream.waiting.store(waiting + bytes, Ordering::Relaxed);
-            work.batches.push((Arc::clone(stream), lines));
+            waiting += bytes;
+            work.batch(stream).push(line);
         }
-        let wake = was_empty || (!was_urgent && work.is_urgent());
+        stream.waiting.store(waiting, Ordering::Relaxed);
+        if lost > 0 && stream.drop_lines(lost) {
+            // Whatever is in it: that it is there has the writer tell of them.
+            work.batch(stream);
+        }
+        let wake = (was_empty && !work.is_empty()) || (!was_urgent && work.is_urgent());
         drop(work);
         if wake {
             self.work.notify_one();
@@ -211,12 +225,13 @@ impl Queue {
         let mut taken = false;
         self.add(|work| {
             let waiting = stream.waiting.load(Ordering::Relaxed);
-            let (count, bytes) = fitting(&lines, room(work, waiting));
-            taken = !work.closed && !stream.removed.load(Ordering::Relaxed) && count == lines.len();
-            if taken && count > 0 {
+            let bytes = lines.iter().map(bytes_of).sum::<usize>();
+            let fits = bytes <= room(work, waiting);
+            taken = !work.closed && !stream.removed.load(Ordering::Relaxed) && fits;
+            if taken && !lines.is_empty() {
                 work.bytes += bytes;
                 stream.waiting.store(waiting + bytes, Ordering::Relaxed);
-                work.batches.push((Arc::clone(stream), lines));
+                work.batch(stream).extend(lines);
             }
         });
         taken
@@ -280,15 +295,7 @@ fn room(work: &Work, waiting: usize) -> usize {
     room.min(STREAM_WAITING_BYTES_MAX.saturating_sub(waiting))
 }
 
-/// How many of the lines fit into this many bytes, and what they take.
-fn fitting(lines: &[Line], room: usize) -> (usize, usize) {
-    let mut taken = 0;
-    for (index, line) in lines.iter().enumerate() {
-        let bytes = line.text.len() + LINE_BYTES;
-        if taken + bytes > room {
-            return (index, taken);
-        }
-        taken += bytes;
-    }
-    (lines.len(), taken)
+/// What a line takes.
+fn bytes_of(line: &Line) -> usize {
+    line.text.len() + LINE_BYTES
 }

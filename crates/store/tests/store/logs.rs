@@ -36,7 +36,7 @@ fn line(n: u64) -> Line {
 }
 
 fn append(writer: &LogWriter, lines: std::ops::Range<u64>) {
-    writer.append(lines.map(line).collect());
+    writer.append(lines.map(line));
 }
 
 async fn lines(logs: &Logs, stream: &str) -> Vec<Line> {
@@ -218,7 +218,7 @@ async fn a_flood_is_dropped_counted_and_silences_nobody_else() {
         ..line(n)
     };
     let flood = 300;
-    noisy.append((0..flood).map(large).collect());
+    noisy.append((0..flood).map(large));
     append(&quiet, 0..1);
     assert_eq!(lines(&logs, "quiet").await, [line(0)]);
     let kept = lines(&logs, "noisy").await;
