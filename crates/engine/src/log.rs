@@ -65,11 +65,11 @@ impl FunctionLog {
 impl LogSink for FunctionLog {
     fn write(&self, event: LogEvent) {
         self.has_group(event.at_ms);
-        self.writer.append(vec![Line {
+        self.writer.append([Line {
             at_ms: event.at_ms,
             stamp_ms: None,
             platform: event.platform,
-            invocation: event.invocation.map(|id| id.as_str().into()),
+            invocation: event.invocation.map(Arc::from),
             source: Some(Arc::clone(&self.stream)),
             text: cut(event.text),
         }]);

@@ -72,7 +72,7 @@ fn line(record: &MeterRecord) -> Option<Line> {
         at_ms: record.at_ms,
         stamp_ms: None,
         platform: true,
-        invocation: Some(record.invocation.as_str().into()),
+        invocation: Some(record.invocation.clone().into()),
         source: None,
         text: serde_json::to_string(record).ok()?,
     })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::id::hex;
+use crate::id::{hex, push_hex};
 
 /// Longest trace that is carried on, in bytes (ours; one with all its parts has about 100).
 const SENT_BYTES_MAX: usize = 256;
@@ -14,12 +14,14 @@ pub fn carry(sent: Option<&str>, now_ms: u64, random: impl FnOnce() -> [u8; 20])
     let Some(sent) = sent else {
         let random = random();
         let (root, parent) = random.split_at(12);
-        return format!(
-            "Root=1-{:08x}-{};Parent={};Sampled=0",
-            now_ms / 1000,
-            hex(root),
-            hex(parent)
-        );
+        // Of what is written here nothing is longer; writing into a string cannot fail.
+        let mut trace = String::with_capacity(80);
+        let _ = write!(trace, "Root=1-{:08x}-", now_ms / 1000);
+        push_hex(&mut trace, root);
+        trace.push_str(";Parent=");
+        push_hex(&mut trace, parent);
+        trace.push_str(";Sampled=0");
+        return trace;
     };
     let mut trace = sent.to_owned();
     // Writing into a string cannot fail.
