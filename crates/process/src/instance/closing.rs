@@ -28,10 +28,7 @@ impl Closing<'_> {
         clock: &dyn Clock,
         config: &FunctionConfig,
     ) -> Option<bytes::Bytes> {
-        for line in self.lines(clock, config) {
-            output.platform(line);
-        }
-        output.end()
+        output.end(self.lines(clock, config))
     }
 
     /// The same for those who subscribed to it.
@@ -55,14 +52,14 @@ impl Closing<'_> {
     }
 
     /// The lines themselves, in order.
-    pub(crate) fn lines(self, clock: &dyn Clock, config: &FunctionConfig) -> Vec<String> {
+    pub(crate) fn lines(
+        self,
+        clock: &dyn Clock,
+        config: &FunctionConfig,
+    ) -> impl Iterator<Item = String> {
         let format = config.log_format;
         let report = self.report(config).line(format, clock.now_ms());
         let end = report::end(format, &self.call.id);
-        self.last_words
-            .into_iter()
-            .chain(end)
-            .chain([report])
-            .collect()
+        self.last_words.into_iter().chain(end).chain([report])
     }
 }

@@ -157,7 +157,7 @@ pub(crate) fn resume(mut going: Going, clock: &Arc<dyn Clock>) -> io::Result<Arc
     let (log, tap) = (Arc::clone(&resume.log), (Source::Function, telemetry));
     let output = Output::new(going.output, log, tap, Arc::clone(clock))?;
     // Nothing is running, so nothing of what is read belongs to an invocation.
-    output.end();
+    output.end([]);
     let control = going.control.take().filter(|_| going.note.launcher);
     let api = match &control {
         Some(_) => RuntimeApi::without_client(None),

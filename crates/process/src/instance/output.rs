@@ -145,9 +145,14 @@ impl Output {
         self.lines.lock().flush(at_ms);
     }
 
-    /// Ends the invocation; its last bytes of log, where they were asked for.
-    pub(crate) fn end(&self) -> Option<Bytes> {
+    /// Ends the invocation with lines of the platform's own; its last bytes of log, where they
+    /// were asked for.
+    pub(crate) fn end(&self, last: impl IntoIterator<Item = String>) -> Option<Bytes> {
+        let at_ms = self.clock.now_ms();
         let mut lines = self.lines.lock();
+        for text in last {
+            lines.event(at_ms, true, text);
+        }
         lines.current = None;
         let tail = lines.tail.take()?;
         let start = tail.len().saturating_sub(LOG_TAIL_BYTES);

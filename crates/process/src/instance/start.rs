@@ -363,7 +363,7 @@ impl Shared {
         let failed = Box::new(FailedLambda {
             kind,
             spent: (phase == Phase::Invocation).then_some(init),
-            said: self.output.end().unwrap_or_default(),
+            said: self.output.end([]).unwrap_or_default(),
             used_mb,
             config: Arc::clone(&self.config),
             clock: Arc::clone(&self.clock),

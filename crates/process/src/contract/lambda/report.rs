@@ -1,5 +1,6 @@
 //! The platform's own lines in a function's log, in Lambda's two formats.
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -149,6 +150,17 @@ fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
+/// The same as text, with two digits after the point.
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hundredths = self.0.as_nanos().saturating_add(5_000) / 10_000;
+        let hundredths = u64::try_from(hundredths).unwrap_or(u64::MAX);
+        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
+    }
+}
+
 /// The first line of an instance's log.
 pub(crate) fn init_start(
     format: LogFormat,
@@ -216,7 +228,12 @@ pub(crate) fn start(
     version: VersionId,
 ) -> String {
     match format {
-        LogFormat::Text => format!("START RequestId: {id} Version: {version}"),
+        LogFormat::Text => {
+            let mut line = String::with_capacity(80);
+            // Writing into a string cannot fail.
+            let _ = write!(line, "START RequestId: {} Version: {version}", id.as_str());
+            line
+        }
         LogFormat::Json => {
             let record = json!({ "requestId": id.as_str(), "version": version.to_string() });
             platform_record(at_ms, "start", &record)
@@ -226,7 +243,7 @@ pub(crate) fn start(
 
 /// The line after the last of an invocation's own, which JSON does without.
 pub(crate) fn end(format: LogFormat, id: &InvocationId) -> Option<String> {
-    (format == LogFormat::Text).then(|| format!("END RequestId: {id}"))
+    (format == LogFormat::Text).then(|| ["END RequestId: ", id.as_str()].concat())
 }
 
 /// The line that says that an invocation ran out of time.
@@ -301,16 +318,20 @@ impl Report<'_> {
     }
 
     fn text(&self) -> String {
-        let mut line = format!(
-            "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {} MB\t",
-            self.id,
-            millis(self.duration),
-            self.billed.as_millis(),
+        // Room for the longest line of an invocation that ended well.
+        let mut line = String::with_capacity(224);
+        // Writing into a string cannot fail.
+        let _ = write!(
+            line,
+            "REPORT RequestId: {}\tDuration: {} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {} MB\t",
+            self.id.as_str(),
+            Millis(self.duration),
+            u64::try_from(self.billed.as_millis()).unwrap_or(u64::MAX),
             self.memory_mb,
             self.used_mb,
         );
         if let Some(init) = self.init {
-            line += &format!("Init Duration: {:.2} ms\t", millis(init));
+            let _ = write!(line, "Init Duration: {} ms\t", Millis(init));
         }
         if let Some((root, parent)) = self.sampled() {
             line += &format!("\nXRAY TraceId: {root}\tSegmentId: {parent}\tSampled: true\t");
@@ -353,8 +374,13 @@ impl Report<'_> {
 
     /// Root and parent of a trace that is being recorded.
     fn sampled(&self) -> Option<(&str, &str)> {
+        let trace = self.trace?;
+        // As most are, which need not be taken apart.
+        if trace.ends_with(";Sampled=0") {
+            return None;
+        }
         let field = |name: &str| {
-            let fields = self.trace?.split(';');
+            let fields = trace.split(';');
             fields
                 .map(str::trim)
                 .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
