@@ -186,8 +186,11 @@ where
         http.timer(TokioTimer::new())
             .half_close(true)
             .header_read_timeout(limits.head_timeout)
-            .max_headers(limits.headers_max)
             .max_header_size(limits.head_bytes_max);
+        // Where a number is given, room for so many is filled twice with every request.
+        if limits.headers_max != HYPER_HEADERS_MAX {
+            http.max_headers(limits.headers_max);
+        }
         let seats = Seats::new(limits.connections_max);
         let bodies = Bodies::new(limits.bodies_max, limits.bodies_bytes_max);
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -339,6 +342,9 @@ where
         seat.may_give_way(end);
     }
 }
+
+/// Header fields that hyper takes where it is told nothing.
+const HYPER_HEADERS_MAX: usize = 100;
 
 /// Connections told at once that there is no room; beyond these they are just closed (ours).
 const REFUSALS_MAX: usize = 64;

@@ -256,17 +256,18 @@ fn server_timing(timings: &Timings, start: &str) -> String {
         ("init", timings.init),
         ("handler", timings.handler),
     ] {
-        let comma = if text.is_empty() { "" } else { ", " };
-        let micros = part.as_micros();
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+        text.push_str(";dur=");
+        let micros = u64::try_from(part.as_micros()).unwrap_or(u64::MAX);
         // Writing into a string cannot fail.
-        let _ = write!(
-            text,
-            "{comma}{name};dur={}.{:03}",
-            micros / 1000,
-            micros % 1000
-        );
+        let _ = write!(text, "{}.{:03}", micros / 1000, micros % 1000);
         if name == "start" {
-            let _ = write!(text, ";desc=\"{start}\"");
+            text.push_str(";desc=\"");
+            text.push_str(start);
+            text.push('"');
         }
     }
     text

@@ -207,7 +207,8 @@ impl Head {
 pub(super) const JSON_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
 fn headers_of(content_type: HeaderValue) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
+    // Room for what the platform adds; functions that say more pay for more.
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, content_type);
     headers
 }
