@@ -4,8 +4,8 @@ mod cors;
 mod event;
 mod reply;
 mod stream;
+mod text;
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use store::Clock;
 
 use crate::listen::Peer;
 use crate::{Body, BodyError};
+use text::push_number;
 
 /// The door of all function URLs.
 #[derive(Debug, Clone)]
@@ -248,26 +249,23 @@ fn malformed(function: &FunctionView, error: &reply::Malformed) -> Response<Body
 }
 
 /// `queue;dur=0.012, start;dur=0.000;desc="warm", ...`: durations in milliseconds.
-fn server_timing(timings: &Timings, start: &str) -> String {
-    let mut text = String::with_capacity(96);
+fn server_timing(timings: &Timings, start: &str) -> Vec<u8> {
+    let mut text = Vec::with_capacity(96);
     for (name, part) in [
-        ("queue", timings.queue),
-        ("start", timings.start),
-        ("init", timings.init),
-        ("handler", timings.handler),
+        ("queue;dur=", timings.queue),
+        (", start;dur=", timings.start),
+        (", init;dur=", timings.init),
+        (", handler;dur=", timings.handler),
     ] {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(name);
-        text.push_str(";dur=");
+        text.extend_from_slice(name.as_bytes());
         let micros = u64::try_from(part.as_micros()).unwrap_or(u64::MAX);
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{}.{:03}", micros / 1000, micros % 1000);
-        if name == "start" {
-            text.push_str(";desc=\"");
-            text.push_str(start);
-            text.push('"');
+        push_number(&mut text, micros / 1000, 1);
+        text.push(b'.');
+        push_number(&mut text, micros % 1000, 3);
+        if name == ", start;dur=" {
+            text.extend_from_slice(b";desc=\"");
+            text.extend_from_slice(start.as_bytes());
+            text.push(b'"');
         }
     }
     text

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use jiff::Timestamp;
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use jiff::tz::Offset;
+use serde::Serialize;
+
+use super::text::{push_json, push_number};
 
 /// What the platform knows of a request beside the request itself.
 #[derive(Debug, Clone, Copy)]
@@ -34,136 +36,129 @@ pub(super) fn write(
     body: &Bytes,
     around: &Surroundings<'_>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let path = request.uri.path();
-    let query = request.uri.query().unwrap_or_default();
-    let source = around.source.to_string();
+    let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
+    let mut source = Vec::with_capacity(16);
+    push_address(&mut source, around.source);
     let (body_text, is_base64) = body_text(&request.headers, body);
-    let event = Event {
-        version: "2.0",
-        route_key: "$default",
-        raw_path: path,
-        raw_query_string: query,
-        cookies: cookies(&request.headers),
-        headers: Headers {
-            sent: &request.headers,
-            around,
-            source: &source,
-        },
-        query_string_parameters: query_parameters(query),
-        request_context: Context {
-            account_id: "anonymous",
-            api_id: around.url_id,
-            domain_name: around.domain,
-            domain_prefix: around.url_id,
-            http: Http {
-                method: request.method.as_str(),
-                path,
-                protocol: protocol(request.version),
-                source_ip: &source,
-                user_agent: request
-                    .headers
-                    .get(header::USER_AGENT)
-                    .map(text)
-                    .unwrap_or_default(),
-            },
-            request_id: around.request_id,
-            route_key: "$default",
-            stage: "$default",
-            time: &log_time(around.now_ms),
-            time_epoch: around.now_ms,
-        },
-        body: body_text,
-        is_base64_encoded: is_base64,
-    };
     // The event's own words, and what escaping adds to most bodies.
-    let mut json = Vec::with_capacity(1536 + body.len() + body.len() / 2);
-    serde_json::to_writer(&mut json, &event)?;
-    Ok(json)
+    let mut json = Json(Vec::with_capacity(1536 + body.len() + body.len() / 2));
+    json.raw(r#"{"version":"2.0","routeKey":"$default","rawPath":"#);
+    json.text(path);
+    json.raw(r#","rawQueryString":"#);
+    json.text(query);
+    let cookies = cookies(&request.headers);
+    if !cookies.is_empty() {
+        json.raw(r#","cookies":"#);
+        json.value(&cookies)?;
+    }
+    json.raw(r#","headers":{"#);
+    headers(&mut json, &request.headers, around, &source);
+    json.raw("}");
+    let parameters = query_parameters(query);
+    if !parameters.is_empty() {
+        json.raw(r#","queryStringParameters":"#);
+        json.value(&parameters)?;
+    }
+    json.raw(r#","requestContext":{"accountId":"anonymous","apiId":"#);
+    json.text(around.url_id);
+    json.raw(r#","domainName":"#);
+    json.text(around.domain);
+    json.raw(r#","domainPrefix":"#);
+    json.text(around.url_id);
+    json.raw(r#","http":{"method":"#);
+    json.text(request.method.as_str());
+    json.raw(r#","path":"#);
+    json.text(path);
+    json.raw(r#","protocol":""#);
+    json.raw(protocol(request.version));
+    json.raw(r#"","sourceIp":""#);
+    json.0.extend_from_slice(&source);
+    json.raw(r#"","userAgent":"#);
+    let agent = request.headers.get(header::USER_AGENT);
+    json.text(&agent.map(text).unwrap_or_default());
+    json.raw(r#"},"requestId":"#);
+    json.text(around.request_id);
+    json.raw(r#","routeKey":"$default","stage":"$default","time":""#);
+    push_log_time(&mut json.0, around.now_ms);
+    json.raw(r#"","timeEpoch":"#);
+    push_number(&mut json.0, around.now_ms, 1);
+    json.raw("}");
+    if let Some(body) = body_text {
+        json.raw(r#","body":"#);
+        json.text(&body);
+    }
+    json.raw(if is_base64 {
+        r#","isBase64Encoded":true}"#
+    } else {
+        r#","isBase64Encoded":false}"#
+    });
+    Ok(json.0)
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Event<'a> {
-    version: &'static str,
-    route_key: &'static str,
-    raw_path: &'a str,
-    raw_query_string: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cookies: Vec<Cow<'a, str>>,
-    headers: Headers<'a>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    query_string_parameters: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    request_context: Context<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<Cow<'a, str>>,
-    is_base64_encoded: bool,
-}
+/// JSON on its way.
+struct Json(Vec<u8>);
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Context<'a> {
-    account_id: &'static str,
-    api_id: &'a str,
-    domain_name: &'a str,
-    domain_prefix: &'a str,
-    http: Http<'a>,
-    request_id: &'a str,
-    route_key: &'static str,
-    stage: &'static str,
-    time: &'a str,
-    time_epoch: u64,
-}
+impl Json {
+    /// Words of the event's own, as they are.
+    fn raw(&mut self, words: &str) {
+        self.0.extend_from_slice(words.as_bytes());
+    }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Http<'a> {
-    method: &'a str,
-    path: &'a str,
-    protocol: &'static str,
-    source_ip: &'a str,
-    user_agent: Cow<'a, str>,
+    /// A string.
+    fn text(&mut self, text: &str) {
+        push_json(&mut self.0, text);
+    }
+
+    fn value(&mut self, value: &impl Serialize) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(&mut self.0, value)
+    }
 }
 
 /// Header fields: those that were sent, several of a name joined by commas, and those that the
 /// vendor's front end adds.
-struct Headers<'a> {
-    sent: &'a HeaderMap,
-    around: &'a Surroundings<'a>,
-    source: &'a str,
+fn headers(json: &mut Json, sent: &HeaderMap, around: &Surroundings<'_>, source: &[u8]) {
+    for name in sent.keys().filter(|name| is_kept(name)) {
+        json.text(name.as_str());
+        json.raw(":");
+        json.text(&joined(sent, name));
+        json.raw(",");
+    }
+    json.raw(r#""x-forwarded-for":"#);
+    let before = joined(sent, &FORWARDED_FOR);
+    if before.is_empty() {
+        json.raw("\"");
+    } else {
+        json.text(&before);
+        // It goes on.
+        json.0.pop();
+        json.raw(", ");
+    }
+    json.0.extend_from_slice(source);
+    json.raw(r#"","x-forwarded-port":""#);
+    push_number(&mut json.0, around.port.into(), 1);
+    json.raw(if around.secure {
+        r#"","x-forwarded-proto":"https","x-amzn-trace-id":"#
+    } else {
+        r#"","x-forwarded-proto":"http","x-amzn-trace-id":"#
+    });
+    json.text(around.trace_root);
 }
 
-impl Serialize for Headers<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for name in self.sent.keys() {
-            if !is_kept(name) {
-                continue;
+fn push_address(to: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    to.push(b'.');
+                }
+                push_number(to, octet.into(), 1);
             }
-            map.serialize_entry(name.as_str(), &joined(self.sent, name))?;
         }
-        let before = joined(self.sent, &FORWARDED_FOR);
-        if before.is_empty() {
-            map.serialize_entry(FORWARDED_FOR.as_str(), self.source)?;
-        } else {
-            map.serialize_entry(
-                FORWARDED_FOR.as_str(),
-                &format_args!("{before}, {}", self.source),
-            )?;
-        }
-        map.serialize_entry(
-            FORWARDED_PORT.as_str(),
-            &format_args!("{}", self.around.port),
-        )?;
-        let scheme = if self.around.secure { "https" } else { "http" };
-        map.serialize_entry(FORWARDED_PROTO.as_str(), scheme)?;
-        map.serialize_entry(TRACE_ID.as_str(), self.around.trace_root)?;
-        map.end()
+        IpAddr::V6(address) => to.extend_from_slice(address.to_string().as_bytes()),
     }
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Carries a trace from service to service.
 pub(super) const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
@@ -303,14 +298,28 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
 /// `12/Mar/2020:19:03:58 +0000`, as access logs write time.
-fn log_time(now_ms: u64) -> String {
+fn push_log_time(to: &mut Vec<u8>, now_ms: u64) {
     let time = i64::try_from(now_ms)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.unwrap_or_default()
-        .strftime("%d/%b/%Y:%H:%M:%S +0000")
-        .to_string()
+    let time = Offset::UTC.to_datetime(time.unwrap_or_default());
+    let number = |to: &mut Vec<u8>, part: i8| push_number(to, part.unsigned_abs().into(), 2);
+    number(to, time.day());
+    to.push(b'/');
+    let month = usize::from(time.month().unsigned_abs()).saturating_sub(1);
+    to.extend_from_slice(MONTHS.get(month).unwrap_or(&"Jan").as_bytes());
+    to.push(b'/');
+    push_number(to, time.year().unsigned_abs().into(), 4);
+    for part in [time.hour(), time.minute(), time.second()] {
+        to.push(b':');
+        number(to, part);
+    }
+    to.extend_from_slice(b" +0000");
 }
 
 #[cfg(test)]

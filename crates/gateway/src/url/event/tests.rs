@@ -168,3 +168,15 @@ fn proxies_before_us_are_kept_in_front() {
         expect![[r#""10.0.0.1, 123.123.123.123""#]],
     );
 }
+
+#[test]
+fn times_are_those_of_access_logs() {
+    let check = |now_ms, expected: &str| {
+        let mut time = Vec::new();
+        push_log_time(&mut time, now_ms);
+        assert_eq!(String::from_utf8(time).unwrap(), expected);
+    };
+    check(0, "01/Jan/1970:00:00:00 +0000");
+    check(1_709_251_199_999, "29/Feb/2024:23:59:59 +0000");
+    check(1_795_622_400_000, "25/Nov/2026:16:00:00 +0000");
+}
