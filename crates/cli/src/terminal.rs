@@ -141,9 +141,44 @@ pub(crate) fn data(line: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// Appends what stands between the quotes of a JSON string.
+pub(crate) fn push_escaped(to: &mut String, text: &str) {
+    let mut rest = text;
+    let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    while let Some(at) = rest.bytes().position(escaped) {
+        let (plain, after) = rest.split_at(at);
+        to.push_str(plain);
+        // One byte, as no longer character begins with such.
+        let (special, after) = after.split_at(1);
+        match special {
+            "\t" => to.push_str("\\t"),
+            "\n" => to.push_str("\\n"),
+            "\r" => to.push_str("\\r"),
+            "\"" => to.push_str("\\\""),
+            "\\" => to.push_str("\\\\"),
+            other => other
+                .bytes()
+                .for_each(|byte| to.push_str(&format!("\\u{byte:04x}"))),
+        }
+        rest = after;
+    }
+    to.push_str(rest);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escaped_text_is_the_text() {
+        let all: String = (0..0x100_u32).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "a\tb\n", "\u{e9}\"\\", &all] {
+            let mut json = "\"".to_owned();
+            push_escaped(&mut json, text);
+            json.push('"');
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
 
     #[test]
     fn durations_read_well() {

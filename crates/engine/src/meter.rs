@@ -67,13 +67,18 @@ pub(crate) async fn run(meter: Arc<Meter>, writer: LogWriter, clock: Arc<dyn Clo
     }
 }
 
+/// Room for the text of most records, in bytes.
+const RECORD_BYTES: usize = 384;
+
 fn line(record: &MeterRecord) -> Option<Line> {
+    let mut text = Vec::with_capacity(RECORD_BYTES);
+    serde_json::to_writer(&mut text, record).ok()?;
     Some(Line {
         at_ms: record.at_ms,
         stamp_ms: None,
         platform: true,
         invocation: Some(record.invocation.clone().into()),
         source: None,
-        text: serde_json::to_string(record).ok()?,
+        text: String::from_utf8(text).ok()?,
     })
 }

@@ -5,15 +5,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use indicatif::{ProgressBar, ProgressStyle};
-use node::dev::{Event, Options, Session, SessionError, Watching};
-use serde::Serialize;
-
 use crate::args::Dev;
 use crate::command::{broken_words, cache_folder};
 use crate::exit::{Code, Failure, OrExit as _};
 use crate::terminal::{self, Paint, Style};
+use anyhow::{Context as _, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use node::dev::{Event, Options, Session, SessionError, Watching};
 
 pub(crate) async fn run(options: Dev) -> Result<(), Failure> {
     let folder = options.folder.canonicalize().with_context(|| {
@@ -172,13 +170,7 @@ impl Screen {
                     at_ms,
                     platform,
                     text,
-                } => self.json_log(&LogLine {
-                    at_ms: *at_ms,
-                    event: "log",
-                    function,
-                    platform: *platform,
-                    text,
-                }),
+                } => self.json_log(function, *at_ms, *platform, text),
                 event => {
                     if let Some(line) = as_json(event) {
                         self.data(&line);
@@ -382,17 +374,28 @@ impl Screen {
         }
     }
 
-    fn json_log(&mut self, line: &LogLine<'_>) {
-        // Text and numbers can always be written.
-        if let Ok(line) = serde_json::to_string(line) {
-            self.data(&line);
-        }
+    /// The same as all other events are written, members in their order.
+    fn json_log(&mut self, function: &str, at_ms: u64, platform: bool, text: &str) {
+        let line = &mut self.pending;
+        // Writing into a string cannot fail.
+        let _ = write!(line, r#"{{"at_ms":{at_ms},"event":"log","function":""#);
+        terminal::push_escaped(line, function);
+        line.push_str(r#"","platform":"#);
+        line.push_str(if platform { "true" } else { "false" });
+        line.push_str(r#","text":""#);
+        terminal::push_escaped(line, text);
+        line.push_str("\"}\n");
+        self.flush_full();
     }
 
     /// A line for stdout, written with the others that are at hand.
     fn data(&mut self, line: &dyn std::fmt::Display) {
         // Writing into a string cannot fail.
         let _ = writeln!(self.pending, "{line}");
+        self.flush_full();
+    }
+
+    fn flush_full(&mut self) {
         if self.pending.len() >= PENDING_BYTES_MAX {
             self.flush();
         }
@@ -417,16 +420,6 @@ impl Screen {
             terminal::note("stopping; Ctrl-C again ends it at once");
         }
     }
-}
-
-/// A record of a function's log; members in the order of all other events'.
-#[derive(Serialize)]
-struct LogLine<'a> {
-    at_ms: u64,
-    event: &'static str,
-    function: &'a str,
-    platform: bool,
-    text: &'a str,
 }
 
 /// An event that is no record of a log.
