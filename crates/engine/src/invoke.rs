@@ -143,7 +143,8 @@ pub(crate) fn begin_with(
         }
         let id = request.id.clone();
         let id = id.unwrap_or_else(|| InvocationId::from_random(shared.clock.random_id()));
-        let admitted = Admitted {
+        // Boxed once, as it goes through several futures that would each have room for it.
+        let admitted = Box::new(Admitted {
             shared: Arc::clone(shared),
             request,
             id,
@@ -153,7 +154,7 @@ pub(crate) fn begin_with(
             arrived_ms,
             _permit: permit,
             _in_flight: in_flight,
-        };
+        });
         let version = admitted.revision.version;
         let future: BoxFuture<'static, _> = Box::pin(admitted.run(taken));
         return Ok(Running {
@@ -249,7 +250,7 @@ fn take(
 impl Admitted {
     /// Runs on what was found. An instance that ends before it has the request is not the
     /// function's failure: another is tried.
-    async fn run(mut self, mut taken: Take) -> Result<Execution, Error> {
+    async fn run(mut self: Box<Self>, mut taken: Take) -> Result<Execution, Error> {
         if let Take::Held(freed) = taken {
             taken = match self.freed(freed).await {
                 Some(slot) => Take::Slot(slot),
@@ -290,7 +291,7 @@ impl Admitted {
     }
 
     async fn run_on(
-        self,
+        self: Box<Self>,
         slot: Slot,
         mut waited: Waited,
         spent: Duration,

@@ -91,15 +91,18 @@ impl Front {
             matches!(&door, Door::FunctionUrl(url_id) if self.urls.is_for_signed(url_id, &parts));
         let request = Request::from_parts(parts, body);
         match door {
-            Door::FunctionUrl(url_id) if for_signed => self.signed_url(&url_id, request).await,
+            // Boxed are those that take more room than calls of functions, which would have it too.
+            Door::FunctionUrl(url_id) if for_signed => {
+                Box::pin(self.signed_url(&url_id, request)).await
+            }
             Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
             Door::Status if hidden => plain(
                 StatusCode::FORBIDDEN,
                 "metrics are told to this host only\n",
             ),
-            Door::Status => self.api.handle(&self.account, request).await,
-            Door::Control => self.control(request).await,
-            Door::Aws => self.aws.handle(request).await,
+            Door::Status => Box::pin(self.api.handle(&self.account, request)).await,
+            Door::Control => Box::pin(self.control(request)).await,
+            Door::Aws => Box::pin(self.aws.handle(request)).await,
             Door::WrongPort => plain(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this is a function's own port; dayfly's API is at the port of dayfly itself\n",

@@ -238,7 +238,8 @@ impl LambdaInstance {
             call.version,
         ));
         if shared.extensions.are_used() {
-            return self.run_watched(call, in_flight).await;
+            // Boxed, or every invocation would have the room that this one takes.
+            return Box::pin(self.run_watched(call, in_flight)).await;
         }
         shared.own.renew();
         let began = shared.own.now();
