@@ -30,6 +30,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) now_ms: u64,
 }
 
+/// Room for the event's own words, ids and names, in bytes.
+const OWN_BYTES: usize = 800;
+
 /// The event as JSON text.
 pub(super) fn write(
     request: &Parts,
@@ -40,8 +43,13 @@ pub(super) fn write(
     let mut source = Vec::with_capacity(16);
     push_address(&mut source, around.source);
     let (body_text, is_base64) = body_text(&request.headers, body);
-    // The event's own words, and what escaping adds to most bodies.
-    let mut json = Json(Vec::with_capacity(1536 + body.len() + body.len() / 2));
+    // With what escaping adds to most bodies.
+    let fields = request.headers.iter();
+    let head: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 6)
+        .sum();
+    let room = OWN_BYTES + head + 2 * (path.len() + query.len()) + body.len() + body.len() / 2;
+    let mut json = Json(Vec::with_capacity(room));
     json.raw(r#"{"version":"2.0","routeKey":"$default","rawPath":"#);
     json.text(path);
     json.raw(r#","rawQueryString":"#);

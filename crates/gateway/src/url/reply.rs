@@ -208,7 +208,7 @@ pub(super) const JSON_TYPE: HeaderValue = HeaderValue::from_static("application/
 
 fn headers_of(content_type: HeaderValue) -> HeaderMap {
     // Room for what the platform adds; functions that say more pay for more.
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, content_type);
     headers
 }
