@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine as _;
 use bytes::Bytes;
 use engine::port::{Call, Sink};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use model::limit::RESPONSE_BYTES_MAX;
@@ -399,26 +399,31 @@ fn not_allowed(from: &str, to: &str) -> String {
     )
 }
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
+const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
+const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");
+const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
+const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
+const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("lambda-runtime-client-context");
+
 /// The headers of an invocation.
 fn head(call: &Call, arn: &str) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(7);
+    // What nearly every invocation has; one with a client's context asks for more.
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
     let deadline = call.deadline_ms.to_string();
     let fields = [
-        ("lambda-runtime-aws-request-id", Some(call.id.as_str())),
+        (REQUEST_ID, Some(call.id.as_str())),
         // New clients send it back with the answer. An instance has one attempt at a time, so
         // that the request tells as much.
-        ("lambda-runtime-invocation-id", Some(call.id.as_str())),
-        ("lambda-runtime-deadline-ms", Some(deadline.as_str())),
-        ("lambda-runtime-invoked-function-arn", Some(arn)),
-        ("lambda-runtime-trace-id", call.trace.as_deref()),
-        (
-            "lambda-runtime-client-context",
-            call.client_context.as_deref(),
-        ),
+        (INVOCATION_ID, Some(call.id.as_str())),
+        (DEADLINE, Some(deadline.as_str())),
+        (FUNCTION_ARN, Some(arn)),
+        (TRACE_ID, call.trace.as_deref()),
+        (CLIENT_CONTEXT, call.client_context.as_deref()),
     ];
     for (name, value) in fields {
         // A value that no header may hold is left out: the function sees none.
