@@ -67,30 +67,7 @@ pub(super) fn write(
         json.raw(r#","queryStringParameters":"#);
         json.value(&parameters)?;
     }
-    json.raw(r#","requestContext":{"accountId":"anonymous","apiId":"#);
-    json.text(around.url_id);
-    json.raw(r#","domainName":"#);
-    json.text(around.domain);
-    json.raw(r#","domainPrefix":"#);
-    json.text(around.url_id);
-    json.raw(r#","http":{"method":"#);
-    json.text(request.method.as_str());
-    json.raw(r#","path":"#);
-    json.text(path);
-    json.raw(r#","protocol":""#);
-    json.raw(protocol(request.version));
-    json.raw(r#"","sourceIp":""#);
-    json.0.extend_from_slice(&source);
-    json.raw(r#"","userAgent":"#);
-    let agent = request.headers.get(header::USER_AGENT);
-    json.text(&agent.map(text).unwrap_or_default());
-    json.raw(r#"},"requestId":"#);
-    json.text(around.request_id);
-    json.raw(r#","routeKey":"$default","stage":"$default","time":""#);
-    push_log_time(&mut json.0, around.now_ms);
-    json.raw(r#"","timeEpoch":"#);
-    push_number(&mut json.0, around.now_ms, 1);
-    json.raw("}");
+    context(&mut json, request, around, &source);
     if let Some(body) = body_text {
         json.raw(r#","body":"#);
         json.text(&body);
@@ -150,6 +127,34 @@ fn headers(json: &mut Json, sent: &HeaderMap, around: &Surroundings<'_>, source:
         r#"","x-forwarded-proto":"http","x-amzn-trace-id":"#
     });
     json.text(around.trace_root);
+}
+
+/// The member that says who called, whom, when and how.
+fn context(json: &mut Json, request: &Parts, around: &Surroundings<'_>, source: &[u8]) {
+    json.raw(r#","requestContext":{"accountId":"anonymous","apiId":"#);
+    json.text(around.url_id);
+    json.raw(r#","domainName":"#);
+    json.text(around.domain);
+    json.raw(r#","domainPrefix":"#);
+    json.text(around.url_id);
+    json.raw(r#","http":{"method":"#);
+    json.text(request.method.as_str());
+    json.raw(r#","path":"#);
+    json.text(request.uri.path());
+    json.raw(r#","protocol":""#);
+    json.raw(protocol(request.version));
+    json.raw(r#"","sourceIp":""#);
+    json.0.extend_from_slice(source);
+    json.raw(r#"","userAgent":"#);
+    let agent = request.headers.get(header::USER_AGENT);
+    json.text(&agent.map(text).unwrap_or_default());
+    json.raw(r#"},"requestId":"#);
+    json.text(around.request_id);
+    json.raw(r#","routeKey":"$default","stage":"$default","time":""#);
+    push_log_time(&mut json.0, around.now_ms);
+    json.raw(r#"","timeEpoch":"#);
+    push_number(&mut json.0, around.now_ms, 1);
+    json.raw("}");
 }
 
 fn push_address(to: &mut Vec<u8>, address: IpAddr) {
