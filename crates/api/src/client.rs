@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -136,6 +137,12 @@ pub struct Client {
     credentials: Option<Credentials>,
 }
 
+/// What is under way. Boxed, so that it is compiled here, once.
+type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// The body of questions that say all by where they go.
+const NOTHING: Result<Bytes, Error> = Ok(Bytes::new());
+
 impl Client {
     /// A client for `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     pub fn new(endpoint: &str) -> Result<Self, Error> {
@@ -168,98 +175,94 @@ impl Client {
     }
 
     /// What answers there.
-    pub async fn info(&self) -> Result<Info, Error> {
+    pub fn info(&self) -> Answer<'_, Info> {
         self.read(
             Method::GET,
             "/_dayfly/v1/info".into(),
-            Bytes::new(),
+            NOTHING,
             ANSWER_TIMEOUT,
         )
-        .await
     }
 
     /// Every deployed function, by name.
-    pub async fn functions(&self) -> Result<Vec<Function>, Error> {
+    pub fn functions(&self) -> Answer<'_, Vec<Function>> {
         self.read(
             Method::GET,
             "/_dayfly/v1/functions".into(),
-            Bytes::new(),
+            NOTHING,
             ANSWER_TIMEOUT,
         )
-        .await
     }
 
     /// One function, by name, `name:qualifier` or ARN.
-    pub async fn function(&self, name: &str) -> Result<Function, Error> {
+    pub fn function(&self, name: &str) -> Answer<'_, Function> {
         self.read(
             Method::GET,
             function_path(name, ""),
-            Bytes::new(),
+            NOTHING,
             ANSWER_TIMEOUT,
         )
-        .await
     }
 
     /// Removes a function with everything of it; answers what was removed.
-    pub async fn remove(&self, name: &str) -> Result<Function, Error> {
+    pub fn remove(&self, name: &str) -> Answer<'_, Function> {
         self.read(
             Method::DELETE,
             function_path(name, ""),
-            Bytes::new(),
+            NOTHING,
             ANSWER_TIMEOUT,
         )
-        .await
     }
 
     /// Every live instance.
-    pub async fn instances(&self) -> Result<Vec<Instance>, Error> {
+    pub fn instances(&self) -> Answer<'_, Vec<Instance>> {
         self.read(
             Method::GET,
             "/_dayfly/v1/instances".into(),
-            Bytes::new(),
+            NOTHING,
             ANSWER_TIMEOUT,
         )
-        .await
     }
 
     /// The access keys of the caller's account.
-    pub async fn keys(&self) -> Result<Vec<Key>, Error> {
+    pub fn keys(&self) -> Answer<'_, Vec<Key>> {
         let path = "/_dayfly/v1/keys".into();
-        self.read(Method::GET, path, Bytes::new(), ANSWER_TIMEOUT)
-            .await
+        self.read(Method::GET, path, NOTHING, ANSWER_TIMEOUT)
     }
 
     /// Makes an access key.
-    pub async fn create_key(&self, new: &NewKey) -> Result<CreatedKey, Error> {
-        let body = serde_json::to_vec(new).map_err(|error| self.odd(&error))?;
+    pub fn create_key(&self, new: &NewKey) -> Answer<'_, CreatedKey> {
+        let body = self.written(new);
         let path = "/_dayfly/v1/keys".into();
-        self.read(Method::POST, path, body.into(), ANSWER_TIMEOUT)
-            .await
+        self.read(Method::POST, path, body, ANSWER_TIMEOUT)
     }
 
     /// Removes an access key.
-    pub async fn remove_key(&self, id: &str) -> Result<Key, Error> {
+    pub fn remove_key(&self, id: &str) -> Answer<'_, Key> {
         let path = format!("/_dayfly/v1/keys/{}", escaped(id));
-        self.read(Method::DELETE, path, Bytes::new(), ANSWER_TIMEOUT)
-            .await
+        self.read(Method::DELETE, path, NOTHING, ANSWER_TIMEOUT)
     }
 
     /// Whether code is stored there.
-    pub async fn has_code(&self, digest: &str) -> Result<bool, Error> {
+    pub fn has_code(&self, digest: &str) -> Answer<'_, bool> {
         let path = format!("/_dayfly/v1/code/{}", escaped(digest));
-        let known: Result<StoredCode, _> = self
-            .read(Method::GET, path, Bytes::new(), ANSWER_TIMEOUT)
-            .await;
-        match known {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let known = self.read::<StoredCode>(Method::GET, path, NOTHING, ANSWER_TIMEOUT);
+        Box::pin(async {
+            match known.await {
+                Ok(_) => Ok(true),
+                Err(Error::NotFound { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Sends code, as the archive of a folder, from a file that holds it and nothing else.
-    pub async fn send_code(&self, digest: &str, archive: &Path) -> Result<StoredCode, Error> {
+    pub fn send_code<'a>(&'a self, digest: &str, archive: &'a Path) -> Answer<'a, StoredCode> {
         let path = format!("/_dayfly/v1/code/{}", escaped(digest));
+        Box::pin(self.upload(path, archive))
+    }
+
+    async fn upload(&self, path: String, archive: &Path) -> Result<StoredCode, Error> {
         let read = upload::Upload::open(archive).await;
         let upload = read.map_err(|error| self.odd(&error))?;
         let sent = async {
@@ -275,15 +278,14 @@ impl Client {
     }
 
     /// Makes a function what the deployment says.
-    pub async fn deploy(&self, name: &str, deployment: &Deployment) -> Result<Deployed, Error> {
-        let body = serde_json::to_vec(deployment).map_err(|error| self.odd(&error))?;
+    pub fn deploy(&self, name: &str, deployment: &Deployment) -> Answer<'_, Deployed> {
+        let body = self.written(deployment);
         let path = function_path(name, "");
-        self.read(Method::PUT, path, body.into(), DEPLOY_TIMEOUT)
-            .await
+        self.read(Method::PUT, path, body, DEPLOY_TIMEOUT)
     }
 
     /// Runs a function once with a JSON event. `tail` asks for the end of its log.
-    pub async fn invoke(&self, name: &str, event: Bytes, tail: bool) -> Result<Invoked, Error> {
+    pub fn invoke(&self, name: &str, event: Bytes, tail: bool) -> Answer<'_, Invoked> {
         let path = function_path(
             name,
             if tail {
@@ -292,19 +294,18 @@ impl Client {
                 "/invocations"
             },
         );
-        self.read(Method::POST, path, event, INVOKE_TIMEOUT).await
+        self.read(Method::POST, path, Ok(event), INVOKE_TIMEOUT)
     }
 
     /// A function's log from `since_ms` (milliseconds since the Unix epoch) on, oldest first.
     /// With `follow` it goes on until the stream is dropped.
-    pub async fn logs(
-        &self,
-        name: &str,
-        since_ms: Option<u64>,
-        follow: bool,
-    ) -> Result<LogStream, Error> {
+    pub fn logs(&self, name: &str, since_ms: Option<u64>, follow: bool) -> Answer<'_, LogStream> {
         let since = since_ms.unwrap_or(0);
         let path = function_path(name, &format!("/logs?since={since}&follow={follow}"));
+        Box::pin(self.open_log(path))
+    }
+
+    async fn open_log(&self, path: String) -> Result<LogStream, Error> {
         let sent = self.send(Method::GET, path, Bytes::new());
         let response = self.within(ANSWER_TIMEOUT, sent).await?;
         if response.status() != StatusCode::OK {
@@ -317,22 +318,39 @@ impl Client {
         })
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(
+    fn written(&self, body: &impl serde::Serialize) -> Result<Bytes, Error> {
+        let written = serde_json::to_vec(body).map_err(|error| self.odd(&error));
+        written.map(Bytes::from)
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Result<Bytes, Error>,
+        timeout: Duration,
+    ) -> Answer<'_, T> {
+        Box::pin(async move {
+            let answer = self.answer(method, path, body?, timeout).await?;
+            serde_json::from_slice(&answer).map_err(|error| self.odd(&error))
+        })
+    }
+
+    fn answer(
         &self,
         method: Method,
         path: String,
         body: Bytes,
         timeout: Duration,
-    ) -> Result<T, Error> {
-        let ask = async {
+    ) -> Answer<'_, Bytes> {
+        let ask = async move {
             let response = self.send(method, path, body).await?;
             if !response.status().is_success() {
                 return Err(self.refusal(response).await);
             }
-            let answer = self.collect(response).await?;
-            serde_json::from_slice(&answer).map_err(|error| self.odd(&error))
+            self.collect(response).await
         };
-        self.within(timeout, ask).await
+        Box::pin(self.within(timeout, ask))
     }
 
     async fn within<T>(

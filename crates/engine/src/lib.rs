@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use model::{
     AccountId, AliasName, Code, Execution, FunctionId, FunctionRef, InvocationId, LayerId,
@@ -125,46 +126,50 @@ impl Engine {
 
     /// Loads the catalog and begins to deliver events that an earlier process accepted. Must be
     /// called, and lives, in a tokio runtime.
-    pub async fn open(
+    ///
+    /// Boxed, so that it is compiled here.
+    pub fn open(
         config: Config,
         store: Arc<dyn Store>,
         trees: Arc<Trees>,
         logs: Logs,
         clock: Arc<dyn Clock>,
         runtime: Arc<dyn port::Runtime>,
-    ) -> Result<Self, Error> {
-        let catalog = catalog::Catalog::load(&*store, config.account_concurrency).await?;
-        let layers = layer::Layers::load(&*store).await?;
-        let keys = keys::Keys::open(Arc::clone(&store), Arc::clone(&clock)).await?;
-        let shared = Arc::new(Shared {
-            layers: ArcSwap::from_pointee(layers),
-            groups: log_group::State::load(&*store, &*clock).await?,
-            keys,
-            events: event::Events::new(&catalog.wake),
-            catalog: ArcSwap::from_pointee(catalog),
-            generation: watch::Sender::new(0),
-            writing: tokio::sync::Mutex::default(),
-            instances: instances::Instances::new(&config, Arc::clone(&clock)),
-            in_flight: stop::InFlightCount::default(),
-            counters: stats::Counters::default(),
-            trials: tokio::sync::Semaphore::new(trial::TRIALS_MAX),
-            packs: Arc::new(tokio::sync::Semaphore::new(code::PACKED_MAX)),
-            packing: Arc::new(tokio::sync::Semaphore::new(code::PACKING_MAX)),
-            meter: Arc::default(),
-            meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
-            forget: Notify::new(),
-            tasks: Mutex::default(),
-            config,
-            store,
-            trees,
-            logs,
-            clock,
-            runtime,
-        });
-        shared.find_waiting().await?;
-        shared.resume_left().await;
-        shared.begin_tasks();
-        Ok(Self { shared })
+    ) -> BoxFuture<'static, Result<Self, Error>> {
+        Box::pin(async move {
+            let catalog = catalog::Catalog::load(&*store, config.account_concurrency).await?;
+            let layers = layer::Layers::load(&*store).await?;
+            let keys = keys::Keys::open(Arc::clone(&store), Arc::clone(&clock)).await?;
+            let shared = Arc::new(Shared {
+                layers: ArcSwap::from_pointee(layers),
+                groups: log_group::State::load(&*store, &*clock).await?,
+                keys,
+                events: event::Events::new(&catalog.wake),
+                catalog: ArcSwap::from_pointee(catalog),
+                generation: watch::Sender::new(0),
+                writing: tokio::sync::Mutex::default(),
+                instances: instances::Instances::new(&config, Arc::clone(&clock)),
+                in_flight: stop::InFlightCount::default(),
+                counters: stats::Counters::default(),
+                trials: tokio::sync::Semaphore::new(trial::TRIALS_MAX),
+                packs: Arc::new(tokio::sync::Semaphore::new(code::PACKED_MAX)),
+                packing: Arc::new(tokio::sync::Semaphore::new(code::PACKING_MAX)),
+                meter: Arc::default(),
+                meter_log: logs.writer_keeping(Self::METER_KEY, meter::KEPT_BYTES),
+                forget: Notify::new(),
+                tasks: Mutex::default(),
+                config,
+                store,
+                trees,
+                logs,
+                clock,
+                runtime,
+            });
+            shared.find_waiting().await?;
+            shared.resume_left().await;
+            shared.begin_tasks();
+            Ok(Self { shared })
+        })
     }
 
     /// Makes `$LATEST` of a function what the deployment says. An unchanged one changes nothing.

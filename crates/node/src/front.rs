@@ -92,17 +92,23 @@ impl Front {
         let request = Request::from_parts(parts, body);
         match door {
             // Boxed are those that take more room than calls of functions, which would have it too.
-            Door::FunctionUrl(url_id) if for_signed => {
-                Box::pin(self.signed_url(&url_id, request)).await
+            Door::FunctionUrl(url_id) => {
+                let request = match for_signed {
+                    false => Some(request),
+                    true => Box::pin(self.with_sender(request)).await,
+                };
+                match request {
+                    Some(request) => self.urls.handle(&url_id, request).await,
+                    None => gateway::url::FunctionUrls::forbidden(),
+                }
             }
-            Door::FunctionUrl(url_id) => self.urls.handle(&url_id, request).await,
             Door::Status if hidden => plain(
                 StatusCode::FORBIDDEN,
                 "metrics are told to this host only\n",
             ),
-            Door::Status => Box::pin(self.api.handle(&self.account, request)).await,
+            Door::Status => self.api.handle(&self.account, request).await,
             Door::Control => Box::pin(self.control(request)).await,
-            Door::Aws => Box::pin(self.aws.handle(request)).await,
+            Door::Aws => self.aws.handle(request).await,
             Door::WrongPort => plain(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this is a function's own port; dayfly's API is at the port of dayfly itself\n",
@@ -116,20 +122,16 @@ impl Front {
         }
     }
 
-    /// A request at a function's URL that is for those who sign, with its sender.
-    async fn signed_url(&self, url_id: &str, request: Request<Body>) -> Response<Body> {
-        match self.aws.sender(request, "lambda").await {
-            Ok(known) => {
-                let mut request = known.request;
-                let caller = gateway::url::Caller {
-                    principal: known.identity.principal(),
-                    region: known.region,
-                };
-                request.extensions_mut().insert(caller);
-                self.urls.handle(url_id, request).await
-            }
-            Err(_) => gateway::url::FunctionUrls::forbidden(),
-        }
+    /// A request at a function's URL that is for those who sign, with its sender, if it has one.
+    async fn with_sender(&self, request: Request<Body>) -> Option<Request<Body>> {
+        let known = self.aws.sender(request, "lambda").await.ok()?;
+        let caller = gateway::url::Caller {
+            principal: known.identity.principal(),
+            region: known.region,
+        };
+        let mut request = known.request;
+        request.extensions_mut().insert(caller);
+        Some(request)
     }
 
     /// A control call, of whoever may make one.

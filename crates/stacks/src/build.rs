@@ -15,6 +15,7 @@ mod typescript;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +102,18 @@ pub struct Built {
 /// Builds a function and its layers. Once it is given up it ends as soon as nothing of it goes on,
 /// with [`Error::GivenUp`]; dropped, it kills its tools, and what it does with files may go on for a
 /// moment.
-pub async fn build(
+///
+/// Boxed, so that it is compiled here, once.
+pub fn build<'a>(
+    plan: &'a FunctionPlan,
+    host: &'a Host,
+    progress: &'a dyn Progress,
+    given_up: &'a GivenUp,
+) -> Pin<Box<dyn Future<Output = Result<Built, Error>> + Send + 'a>> {
+    Box::pin(build_all(plan, host, progress, given_up))
+}
+
+async fn build_all(
     plan: &FunctionPlan,
     host: &Host,
     progress: &dyn Progress,
