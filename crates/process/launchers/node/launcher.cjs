@@ -615,6 +615,7 @@ let handler;
 let fixed;
 let current = null;
 let trace;
+const TRACE = '_X_AMZN_TRACE_ID';
 let onEmptyLoop = null;
 
 function begin(id, head, text) {
@@ -627,8 +628,8 @@ function begin(id, head, text) {
   stoodMs = 0;
   if (head.trace !== trace) {
     trace = head.trace;
-    if (trace) process.env._X_AMZN_TRACE_ID = trace;
-    else delete process.env._X_AMZN_TRACE_ID;
+    // What somebody set of the kind was for the one before.
+    if (Object.hasOwn(process.env, TRACE)) delete process.env[TRACE];
   }
   const call = { id, done: false, whole: false, cancelled: false };
   current = call;
@@ -936,6 +937,16 @@ async function initialise(settings) {
   }
 }
 
+/**
+ * The trace is in the environment, but not by way of the C library, which never frees a value that
+ * was once set: after a million invocations that is most of a small function.
+ */
+function showTrace() {
+  const get = () => trace || undefined;
+  const shown = { [TRACE]: { get, enumerable: true, configurable: true } };
+  Object.setPrototypeOf(process.env, Object.create(Object.getPrototypeOf(process.env), shown));
+}
+
 /** Without the files of /proc that list processors, Node.js finds none; many take their number. */
 function listProcessors() {
   const os = require('os');
@@ -951,6 +962,7 @@ function listProcessors() {
 function main() {
   patchConsole();
   defineGlobals();
+  showTrace();
   if (hasCallbacks) {
     process.on('uncaughtException', (error) => end('Uncaught Exception', error, 129));
     process.on('unhandledRejection', (reason) => {

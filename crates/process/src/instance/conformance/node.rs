@@ -239,6 +239,18 @@ fn the_context_is_whole() {
 }
 
 #[test]
+fn what_a_function_starts_knows_the_trace() {
+    check(
+        "const { execSync } = require('child_process')\n\
+         exports.handler = async () => [execSync('echo $_X_AMZN_TRACE_ID').toString().trim(),\n\
+         '_X_AMZN_TRACE_ID' in process.env, Object.hasOwn(process.env, '_X_AMZN_TRACE_ID')]",
+        expect![[r#"
+            replied ["Root=1-00000001-000000000000000000000002",true,false]
+        "#]],
+    );
+}
+
+#[test]
 fn the_log_keeps_records_whole() {
     check(
         "console.log('at import')\nexports.handler = async () => { console.warn('first\\nsecond', { a: 1 }); process.stdout.write('raw\\n'); console.debug('d') }",
