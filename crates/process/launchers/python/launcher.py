@@ -280,20 +280,33 @@ class LogSink:
         _write_record(message)
 
 
-class _LoggingHook:
-    """Configures the package `logging` as soon as somebody imports it, and not before: half of
-    all functions never do."""
+# What Lambda's own runtime has loaded before a function's code comes: no file of the function's
+# hides any of it there, and so none does here, whether it is loaded yet or not.
+_RUNTIME_LOADS = ("json", "logging", "traceback", "decimal", "datetime", "http.client", "base64")
+_RUNTIME_HAS = frozenset(
+    "base64 binascii bisect calendar collections contextlib copyreg datetime decimal email enum"
+    " functools heapq http ipaddress json keyword linecache locale logging math numbers operator"
+    " quopri random re reprlib select selectors socket sre_compile sre_constants sre_parse ssl string"
+    " struct textwrap threading token tokenize traceback types urllib uu warnings weakref".split()
+)
+
+
+class _RuntimeFinder:
+    """Finds that where Python has it, and configures the package `logging` as soon as somebody
+    imports it, and not before: half of all functions never do."""
+
+    def __init__(self):
+        library = os.__file__.rpartition("/")[0]
+        self.library = [library, library + "/lib-dynload"]
 
     def find_spec(self, name, path=None, target=None):
-        if name != "logging":
+        if path is not None or name not in _RUNTIME_HAS:
             return None
-        sys.meta_path.remove(self)
         from _frozen_importlib_external import PathFinder
 
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is None:
-            return None
-        spec.loader = _LoggingLoader(spec.loader)
+        spec = PathFinder.find_spec(name, self.library, target)
+        if spec is not None and name == "logging":
+            spec.loader = _LoggingLoader(spec.loader)
         return spec
 
 
@@ -307,7 +320,9 @@ class _LoggingLoader:
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        _configure_logging(module)
+        # How is known with the function only.
+        if not _is_booted():
+            _configure_logging(module)
 
 
 def _configure_logging(logging):
@@ -669,26 +684,14 @@ def _initialise():
 # The platform may start this process before it knows for which function. Then there is time to load
 # what Lambda's own runtime has loaded before a function's code comes.
 
-_RUNTIME_LOADS = ("json", "logging", "traceback", "decimal", "datetime", "http.client", "base64")
-# What was loaded for them.
-_loaded_ahead = set()
-
 
 def _is_booted():
     return "_DAYFLY_BOOTED" in os.environ
 
 
 def _load_ahead():
-    global _loaded_ahead
-    before = set(sys.modules)
-    hook = sys.meta_path.pop(0)
     for name in _RUNTIME_LOADS:
-        try:
-            __import__(name)
-        except ImportError:
-            pass
-    sys.meta_path.insert(0, hook)
-    _loaded_ahead = set(sys.modules) - before
+        __import__(name)
 
 
 def _move_in():
@@ -697,28 +700,8 @@ def _move_in():
     os.chdir(os.environ["LAMBDA_TASK_ROOT"])
     # It may be remembered that they were not there.
     sys.path_importer_cache.clear()
-    if _is_hidden(_loaded_ahead):
-        for name in _loaded_ahead:
-            del sys.modules[name]
-    elif "logging" in _loaded_ahead:
-        del sys.meta_path[0]
+    if "logging" in sys.modules:
         _configure_logging(sys.modules["logging"])
-
-
-def _is_hidden(modules):
-    """Whether the function or a layer brings a module that hides one of these, so that it has to be
-    loaded in its place, as in a process that was started for it."""
-    names = {name.partition(".")[0] for name in modules}
-    for folder in sys.path:
-        if not folder.startswith(("/var/task", "/opt")):
-            continue
-        try:
-            entries = os.listdir(folder)
-        except OSError:
-            continue
-        if not names.isdisjoint(entry.partition(".")[0] for entry in entries):
-            return True
-    return False
 
 
 # The process that the platform listens to, once it does.
@@ -856,7 +839,7 @@ def _main():
     os.set_blocking(SOCKET, True)
     os.set_inheritable(SOCKET, False)
     os.set_inheritable(REQUESTS, False)
-    sys.meta_path.insert(0, _LoggingHook())
+    sys.meta_path.insert(0, _RuntimeFinder())
     _set_paths()
     _set_log()
     _customise()

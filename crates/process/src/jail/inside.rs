@@ -45,6 +45,10 @@ const TRUSTED: &str = "etc/dayfly/ca.pem";
 /// Where Lambda has those of its vendor, which some functions name.
 const TRUSTED_AS_ON_LAMBDA: &str = "var/runtime/ca-cert.pem";
 
+/// Where a function and its layers may have libraries. They are there while an interpreter starts, as
+/// its loader never looks again where it found no folder.
+const LIBRARIES: [&str; 2] = ["/opt/lib", "/var/task/lib"];
+
 /// What a jail's first process begins with; all of it made by the helper before the clone.
 #[derive(Debug)]
 pub(super) struct Inside<'a> {
@@ -135,6 +139,9 @@ impl Inside<'_> {
     /// Starts an interpreter in a jail that is nobody's yet. It has no right of ours, and nothing
     /// that a tenant wrote is here before ours are given up too.
     fn boot(&self, claim: &Claim<'_>, trees: Vec<OwnedFd>) -> io::Result<Pid> {
+        for folder in LIBRARIES {
+            fs::create_dir_all(folder)?;
+        }
         let program = program::furnish(claim, trees, Laid::Over)?;
         let pid = program::start_ahead(&program, claim, self)?;
         let report = Report::Started.write();
@@ -279,6 +286,9 @@ impl Inside<'_> {
     ) -> io::Result<()> {
         // What runs already was walled off by the folders that there were then.
         let laid = if booted.is_some() {
+            for folder in LIBRARIES {
+                fs::remove_dir(folder)?;
+            }
             Laid::Around
         } else {
             Laid::Over

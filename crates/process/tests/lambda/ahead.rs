@@ -1,5 +1,6 @@
 //! Interpreters that were started before it was known for which function.
 
+use std::path::Path;
 use std::time::Duration;
 
 use engine::port::Instance;
@@ -9,7 +10,8 @@ use crate::world::{Function, World, shown};
 
 pub(crate) const STORIES: &[(&str, Story)] = stories![
     an_interpreter_that_was_started_ahead_is_any_functions,
-    what_was_loaded_ahead_hides_nothing,
+    what_the_runtime_has_loaded_is_hidden_by_nothing,
+    libraries_are_found_where_lambda_has_them,
     what_a_program_reads_as_it_starts_is_told_it_then,
     kinds_that_are_no_longer_asked_for_are_given_up,
     an_interpreter_that_ended_unused_is_missed_by_nobody,
@@ -131,38 +133,91 @@ async fn an_interpreter_that_was_started_ahead_is_any_functions(world: World) {
     world.end().await;
 }
 
-async fn what_was_loaded_ahead_hides_nothing(world: World) {
+async fn what_the_runtime_has_loaded_is_hidden_by_nothing(world: World) {
     let world = World::new(world.lite);
     let source = "import sys
 early = 'json' in sys.modules
-import decimal, json, logging
+import decimal, json, logging, queue
 def handler(event, context):
     logging.getLogger().info('told')
-    return [early, getattr(decimal, 'MINE', False), len(logging.getLogger().handlers), json.loads('[1]')]";
+    mine = [hasattr(module, 'MINE') for module in (decimal, json, logging, queue)]
+    return [early, mine, len(logging.getLogger().handlers), json.loads('[1]')]";
+    let mine = "MINE = True";
+    let files = [
+        ("app.py", source),
+        ("decimal.py", mine),
+        ("json/__init__.py", mine),
+        ("logging.py", mine),
+        ("queue.py", mine),
+    ];
     touch(&world, "python3.11").await;
-    until_ahead(&world, 1).await;
-    // It may be there before it has loaded everything.
-    world.clock.sleep(Duration::from_millis(500)).await;
-    let mut function = world.function("python3.11", "app.handler", &[("app.py", source)]);
-    function.config.log_format = model::LogFormat::Json;
-    let instance = function.instance().await;
-    let told = asked(&*instance, &function).await;
-    assert_eq!(told, "replied [true, false, 1, [1]]");
-    let log = function.log.text();
-    assert!(log.contains(r#""message": "told""#), "{log}");
-    instance.stop().await;
-    until_ahead(&world, 1).await;
-    world.clock.sleep(Duration::from_millis(500)).await;
-    let files = [("app.py", source), ("decimal.py", "MINE = True")];
-    let function = world.function("python3.11", "app.handler", &files);
-    let instance = function.instance().await;
-    let told = asked(&*instance, &function).await;
-    assert_eq!(
-        told,
-        "replied [false, true, 1, [1]]",
-        "{}",
-        function.log.text()
-    );
+    for ahead in [true, false] {
+        until_ahead(&world, 1).await;
+        // It may be there before it has loaded everything.
+        world.clock.sleep(Duration::from_millis(500)).await;
+        let mut function = world.function("python3.11", "app.handler", &files);
+        function.config.log_format = model::LogFormat::Json;
+        if !ahead {
+            let seed = ("PYTHONHASHSEED".to_owned(), "0".to_owned());
+            function.config.environment = [seed].into();
+        }
+        let instance = function.instance().await;
+        let told = asked(&*instance, &function).await;
+        let log = function.log.text();
+        // As on Lambda, whose runtime has loaded all but the last.
+        let expected = format!("replied [{ahead}, [false, false, false, true], 1, [1]]");
+        assert_eq!(told, expected, "{log}");
+        assert!(log.contains(r#""message": "told""#), "{log}");
+        instance.stop().await;
+    }
+    world.end().await;
+}
+
+async fn libraries_are_found_where_lambda_has_them(world: World) {
+    let world = World::new(world.lite);
+    // Any will do: one that this program has itself.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let library = maps.lines().find_map(|line| {
+        let path = line.split_whitespace().nth(5)?;
+        path.contains("/libc.so").then(|| path.to_owned())
+    });
+    let library = library.expect("this program is linked to a C library");
+    let place = |folder: &Path, name: &str| {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::copy(&library, folder.join(name)).unwrap();
+    };
+    for (runtime, handler, name, text) in [
+        (
+            "python3.11",
+            "app.handler",
+            "app.py",
+            "import ctypes, os
+def handler(event, context):
+    return [ctypes.CDLL(name) is not None for name in ('libof-layer.so', 'libof-task.so')] + [os.listdir('/opt/lib')]",
+        ),
+        (
+            "nodejs20.x",
+            "app.handler",
+            "app.js",
+            "exports.handler = async () => ['libof-layer.so', 'libof-task.so'].map((name) => {
+  try { process.dlopen({ exports: {} }, name); } catch (error) { return !error.message.includes('cannot open'); }
+  return true;
+}).concat([require('fs').readdirSync('/opt/lib')]);",
+        ),
+    ] {
+        touch(&world, runtime).await;
+        until_ahead(&world, if runtime == "python3.11" { 1 } else { 2 }).await;
+        let layer = world.function(runtime, handler, &[]);
+        place(&layer.code.join("lib"), "libof-layer.so");
+        let mut function = world.function(runtime, handler, &[(name, text)]);
+        place(&function.code.join("lib"), "libof-task.so");
+        function.layers = vec![layer.code];
+        let instance = function.instance().await;
+        let told = asked(&*instance, &function).await;
+        let told = told.replace(' ', "");
+        assert_eq!(told, r#"replied[true,true,["libof-layer.so"]]"#, "{}", function.log.text());
+        instance.stop().await;
+    }
     world.end().await;
 }
 

@@ -57,6 +57,10 @@ pub(crate) fn find(code: &Path, layers: &[PathBuf]) -> Result<PathBuf, Unstartab
                 words: format!("fork/exec {inside}: exec format error"),
                 hint: Some("it is built for another kind of processor".to_owned()),
             }),
+            Runner::Unknown => Err(Unstartable {
+                words: format!("fork/exec {inside}: exec format error"),
+                hint: Some("it is neither a program nor a script that begins with #!".to_owned()),
+            }),
             Runner::Program(path) if is_there(&path, code, layers) => Ok(PathBuf::from(inside)),
             Runner::Program(path) => {
                 let hint = if path.as_os_str().as_bytes().ends_with(b"\r") {
@@ -86,6 +90,8 @@ enum Runner {
     Program(PathBuf),
     /// Nothing: it is built for another kind of processor.
     Foreign,
+    /// Nothing: it is of no kind that the kernel knows.
+    Unknown,
 }
 
 fn runner(file: &Path) -> Runner {
@@ -107,7 +113,7 @@ fn runner(file: &Path) -> Runner {
         return Runner::Program(PathBuf::from(std::ffi::OsStr::from_bytes(program)));
     }
     if !head.starts_with(b"\x7fELF") {
-        return Runner::None;
+        return Runner::Unknown;
     }
     if number(&head, 18) != Some(MACHINE) {
         return Runner::Foreign;
@@ -190,6 +196,16 @@ mod tests {
         check(b"#!/bin/sh\nexit 0\n", 0o755, there);
         check(b"#! /usr/bin/env sh\n", 0o755, there);
         check(b"#!/var/task/bootstrap\n", 0o755, there);
+        for odd in [&b""[..], b"echo no\n", b"\x7fEL", b"MZ"] {
+            check(
+                odd,
+                0o755,
+                Err(
+                    "fork/exec /var/task/bootstrap: exec format error (it is neither a program nor \
+                     a script that begins with #!)",
+                ),
+            );
+        }
         check(
             b"#!/bin/sh\r\nexit 0\r\n",
             0o755,
