@@ -58,6 +58,21 @@ pub struct Caller {
     pub principal: Principal,
     /// The region that the signature is for.
     pub region: String,
+    /// What the function is told of the sender.
+    pub sender: Sender,
+}
+
+/// Who signed a request, as its function is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The access key.
+    pub access_key: String,
+    /// The account.
+    pub account: String,
+    /// The id of a user, a role's session or an account.
+    pub id: String,
+    /// The same as an ARN.
+    pub arn: String,
 }
 
 impl FunctionUrls {
@@ -127,9 +142,13 @@ impl FunctionUrls {
         ids: &Ids,
     ) -> Result<Response<Body>, Refused> {
         let (function, url_id) = (&view.function, view.url.url_id.as_str());
+        let sender = match view.url.auth {
+            UrlAuth::Nobody => None,
+            UrlAuth::Signed => request.extensions.get::<Caller>(),
+        };
         let principal = match view.url.auth {
             UrlAuth::Nobody => Principal::Public,
-            UrlAuth::Signed => match request.extensions.get::<Caller>() {
+            UrlAuth::Signed => match sender {
                 Some(caller) if caller.region != function.id.region.as_str() => {
                     return Err(Refused::Elsewhere(function.id.region.clone()));
                 }
@@ -152,6 +171,8 @@ impl FunctionUrls {
             port: peer.map_or(80, |peer| peer.local.port()),
             secure: peer.is_some_and(|peer| peer.secure),
             now_ms: self.clock.now_ms(),
+            sender: sender.map(|caller| &caller.sender),
+            owner: function.id.account.as_str(),
         };
         let payload = event::write(request, &body, &around).map_err(|_| Refused::Fault)?;
         // The event says it all; the function may run for long.

@@ -127,6 +127,12 @@ impl Front {
         let known = self.aws.sender(request, "lambda").await.ok()?;
         let caller = gateway::url::Caller {
             principal: known.identity.principal(),
+            sender: gateway::url::Sender {
+                account: known.identity.account.to_string(),
+                id: known.user_id(),
+                arn: known.arn(),
+                access_key: known.access_key,
+            },
             region: known.region,
         };
         let mut request = known.request;

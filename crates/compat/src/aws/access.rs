@@ -9,7 +9,7 @@ use model::limit;
 
 use super::credential::Credential;
 use super::sigv4::{Claim, Problem, Protocol, Signature, checked, hex_digest};
-use super::{Aws, text};
+use super::{Aws, sts, text};
 use crate::Body;
 use crate::body::{Uncollected, collect};
 
@@ -27,12 +27,26 @@ pub enum Access {
 pub struct Known {
     /// Who sent it.
     pub identity: Identity,
+    /// By which access key.
+    pub access_key: String,
     /// For which service.
     pub service: String,
     /// For which region; may be none of ours.
     pub region: String,
     /// The request. Whoever reads its body must read it to its end before acting on it.
     pub request: Request<Body>,
+}
+
+impl Known {
+    /// What the sender is called, as STS tells.
+    pub fn arn(&self) -> String {
+        sts::arn(&self.identity)
+    }
+
+    /// The sender's id, likewise.
+    pub fn user_id(&self) -> String {
+        sts::user_id(&self.identity)
+    }
 }
 
 /// Why a request was not let in.
@@ -104,11 +118,12 @@ impl Aws {
         } = Credential::of(&parts).unwrap_or_default();
         let session = token(&parts).and_then(|token| self.engine.keys().session(&token).ok());
         let identity = session.unwrap_or_else(|| {
-            let account = access_key.parse();
+            let account = access_key.as_str().parse();
             Identity::owner(account.unwrap_or_else(|_| self.settings.account.clone()))
         });
         Known {
             identity,
+            access_key,
             service,
             region,
             request: Request::from_parts(parts, body),
@@ -165,6 +180,7 @@ impl Aws {
         }
         Ok(Known {
             identity,
+            access_key: signature.access_key.clone(),
             service: signature.service.clone(),
             region: signature.region.clone(),
             request: Request::from_parts(parts, body),

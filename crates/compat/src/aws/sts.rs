@@ -258,7 +258,8 @@ pub(super) fn arn(identity: &Identity) -> String {
     }
 }
 
-fn user_id(identity: &Identity) -> String {
+/// The caller's id.
+pub(super) fn user_id(identity: &Identity) -> String {
     let of_role = |role: &str, session: &str| {
         format!("{}:{session}", role_id(identity.account.as_str(), role))
     };

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use serde::Serialize;
 
+use super::Sender;
 use super::text::{push_json, push_number};
 
 /// What the platform knows of a request beside the request itself.
@@ -28,6 +29,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) port: u16,
     pub(super) secure: bool,
     pub(super) now_ms: u64,
+    /// Who signed the request, where the URL asks for that.
+    pub(super) sender: Option<&'a Sender>,
+    /// The function's account.
+    pub(super) owner: &'a str,
 }
 
 /// Room for the event's own words, ids and names, in bytes.
@@ -131,8 +136,28 @@ fn headers(json: &mut Json, sent: &HeaderMap, around: &Surroundings<'_>, source:
 
 /// The member that says who called, whom, when and how.
 fn context(json: &mut Json, request: &Parts, around: &Surroundings<'_>, source: &[u8]) {
-    json.raw(r#","requestContext":{"accountId":"anonymous","apiId":"#);
+    match around.sender {
+        None => json.raw(r#","requestContext":{"accountId":"anonymous","apiId":"#),
+        Some(_) => {
+            json.raw(r#","requestContext":{"accountId":"#);
+            json.text(around.owner);
+            json.raw(r#","apiId":"#);
+        }
+    }
     json.text(around.url_id);
+    if let Some(sender) = around.sender {
+        json.raw(r#","authorizer":{"iam":{"accessKey":"#);
+        json.text(&sender.access_key);
+        json.raw(r#","accountId":"#);
+        json.text(&sender.account);
+        json.raw(r#","callerId":"#);
+        json.text(&sender.id);
+        json.raw(r#","cognitoIdentity":null,"principalOrgId":null,"userArn":"#);
+        json.text(&sender.arn);
+        json.raw(r#","userId":"#);
+        json.text(&sender.id);
+        json.raw("}}");
+    }
     json.raw(r#","domainName":"#);
     json.text(around.domain);
     json.raw(r#","domainPrefix":"#);

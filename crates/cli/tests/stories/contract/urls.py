@@ -2,6 +2,7 @@
 ARN = 'arn:aws:lambda:us-east-1:000000000000:function:hello'
 PAGE = """
 def handler(event, context):
+    if event['rawPath'] == '/who': return event['requestContext']
     return {'statusCode': 201, 'body': context.function_version}
 """
 create(files={'app.py': PAGE}, Publish=True)
@@ -86,14 +87,17 @@ assert closed(signed['FunctionUrl']) is None
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-def as_account(key, region='us-east-1'):
-    request = AWSRequest(method='GET', url=signed['FunctionUrl'])
+def as_account(key, region='us-east-1', path=''):
+    request = AWSRequest(method='GET', url=signed['FunctionUrl'] + path)
     SigV4Auth(Credentials(key, 'secret'), 'lambda', region).add_auth(request)
     prepared = request.prepare()
     return urllib.request.Request(prepared.url, headers=dict(prepared.headers))
 answer = urllib.request.urlopen(as_account('000000000000'))
 assert (answer.status, answer.read()) == (201, b'$LATEST')
 assert 'us-east-1' in closed(as_account('000000000000', 'eu-west-1')), 'the region is part of what is signed'
+told = json.load(urllib.request.urlopen(as_account('000000000000', path='who')))
+assert (told['accountId'], told['authorizer']['iam']['accessKey']) == ('000000000000', '000000000000'), told
+assert told['authorizer']['iam']['userArn'] == 'arn:aws:iam::000000000000:root', told
 # Another account, where the policy lets it in.
 assert urllib.request.urlopen(as_account('123456789012')).status == 201
 client.remove_permission(FunctionName='hello', StatementId='signed')

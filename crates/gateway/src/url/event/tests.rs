@@ -5,6 +5,14 @@ use expect_test::{Expect, expect};
 use super::*;
 
 fn event(request: http::request::Builder, body: &[u8]) -> serde_json::Value {
+    event_of(request, body, None)
+}
+
+fn event_of(
+    request: http::request::Builder,
+    body: &[u8],
+    sender: Option<&Sender>,
+) -> serde_json::Value {
     let (parts, ()) = request.body(()).unwrap().into_parts();
     let around = Surroundings {
         url_id: "abcdefgh",
@@ -15,6 +23,8 @@ fn event(request: http::request::Builder, body: &[u8]) -> serde_json::Value {
         port: 4566,
         secure: false,
         now_ms: 1_583_348_638_390,
+        sender,
+        owner: "111122223333",
     };
     let json = write(&parts, &Bytes::copy_from_slice(body), &around).unwrap();
     serde_json::from_slice(&json).unwrap()
@@ -31,6 +41,33 @@ fn post(content_type: &str) -> http::request::Builder {
 }
 
 use http::Request;
+
+#[test]
+fn a_function_is_told_who_signed() {
+    let sender = Sender {
+        access_key: "ASIAEXAMPLE".to_owned(),
+        account: "444455556666".to_owned(),
+        id: "AROAEXAMPLE:me".to_owned(),
+        arn: "arn:aws:sts::444455556666:assumed-role/r/me".to_owned(),
+    };
+    let event = event_of(Request::get("/"), b"", Some(&sender));
+    let context = event.pointer("/requestContext").unwrap();
+    assert_eq!(context["accountId"], "111122223333");
+    let told = serde_json::to_string_pretty(&context["authorizer"]).unwrap();
+    expect![[r#"
+        {
+          "iam": {
+            "accessKey": "ASIAEXAMPLE",
+            "accountId": "444455556666",
+            "callerId": "AROAEXAMPLE:me",
+            "cognitoIdentity": null,
+            "principalOrgId": null,
+            "userArn": "arn:aws:sts::444455556666:assumed-role/r/me",
+            "userId": "AROAEXAMPLE:me"
+          }
+        }"#]]
+    .assert_eq(&told);
+}
 
 #[test]
 fn a_whole_event() {
