@@ -22,8 +22,10 @@ use stamp::Stamp;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// What ends every credential scope.
 const SCOPE_END: &str = "aws4_request";
-/// How far a signature's time may be from ours (as S3 allows).
-const SKEW: Duration = Duration::from_secs(15 * 60);
+/// How far a signature's time may be from ours (AWS documentation).
+const SKEW: Duration = Duration::from_secs(5 * 60);
+/// The same for S3.
+const SKEW_OF_S3: Duration = Duration::from_secs(15 * 60);
 /// Shortest that a presigned request may hold.
 const EXPIRES_MIN: Duration = Duration::from_secs(1);
 /// Longest that a presigned request may hold: a week (AWS quota).
@@ -211,14 +213,15 @@ impl Signature {
     /// Whether it holds at this time, in milliseconds since the Unix epoch.
     pub(super) fn check_time(&self, now_ms: u64) -> Result<(), Problem> {
         let (at, now) = (self.at, Stamp::of_ms(now_ms));
-        if at.is_after(now, SKEW) {
-            return Err(Problem::NotYet { at, now });
+        let skew = if self.is_s3() { SKEW_OF_S3 } else { SKEW };
+        if at.is_after(now, skew) {
+            return Err(Problem::NotYet { at, now, skew });
         }
         match self.expires {
             Some(expires) if now.is_after(at, expires) => {
                 Err(Problem::Expired { at, expires, now })
             }
-            None if now.is_after(at, SKEW) => Err(Problem::TooOld { at, now }),
+            None if now.is_after(at, skew) => Err(Problem::TooOld { at, now, skew }),
             _ => Ok(()),
         }
     }

@@ -140,6 +140,9 @@ client.delete_provisioned_concurrency_config(FunctionName='whole', Qualifier='li
 refused(400, BAD, 'The function resource provided must be an alias or a published version.',
         client.delete_provisioned_concurrency_config, FunctionName='whole', Qualifier='$LATEST')
 
+refused(400, BAD, 'FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action', client.add_permission,
+        FunctionName='whole', StatementId='x', Action='lambda:InvokeFunction', Principal='*', FunctionUrlAuthType='NONE')
+
 # A session policy must be one.
 sts = boto3.client('sts')
 session = {'RoleArn': 'arn:aws:iam::000000000000:role/r', 'RoleSessionName': 'name'}

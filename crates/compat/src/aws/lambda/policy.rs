@@ -227,6 +227,15 @@ impl Aws {
                 "The provided principal was invalid. Please check the principal and try again.",
             ));
         }
+        if request.function_url_auth_type.is_some()
+            && !request
+                .action
+                .eq_ignore_ascii_case(model::policy::INVOKE_URL)
+        {
+            return Err(invalid(
+                "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
+            ));
+        }
         self.found_or_alias(ask, &target)?;
         let before = self.policy(&target)?;
         let arn = model::arn::reference(&target);

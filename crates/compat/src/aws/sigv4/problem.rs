@@ -7,8 +7,8 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::super::text;
 use super::super::unserved::{ERROR_TYPE, answer, is_form, query_error};
+use super::EXPIRES_MAX;
 use super::stamp::Stamp;
-use super::{EXPIRES_MAX, SKEW};
 use crate::Body;
 
 /// Why a request is not let in.
@@ -35,11 +35,19 @@ pub(in super::super) enum Problem {
     #[error("There were headers present in the request which were not signed: {0}")]
     NotSigned(String),
     #[error("Signature expired: {at} is now earlier than {limit} ({now} - {skew} min.)",
-        limit = now.minus(SKEW), skew = SKEW.as_secs() / 60)]
-    TooOld { at: Stamp, now: Stamp },
+        limit = now.minus(*skew), skew = skew.as_secs() / 60)]
+    TooOld {
+        at: Stamp,
+        now: Stamp,
+        skew: Duration,
+    },
     #[error("Signature not yet current: {at} is still later than {limit} ({now} + {skew} min.)",
-        limit = now.plus(SKEW), skew = SKEW.as_secs() / 60)]
-    NotYet { at: Stamp, now: Stamp },
+        limit = now.plus(*skew), skew = skew.as_secs() / 60)]
+    NotYet {
+        at: Stamp,
+        now: Stamp,
+        skew: Duration,
+    },
     #[error("Request has expired")]
     Expired {
         at: Stamp,
@@ -234,8 +242,8 @@ impl Problem {
     /// What S3 tells besides.
     fn details(&self) -> String {
         match self {
-            Self::TooOld { at, now } | Self::NotYet { at, now } => {
-                let (at, now, max) = (at.text(), now.iso(), SKEW.as_millis());
+            Self::TooOld { at, now, skew } | Self::NotYet { at, now, skew } => {
+                let (at, now, max) = (at.text(), now.iso(), skew.as_millis());
                 format!(
                     "<RequestTime>{at}</RequestTime><ServerTime>{now}</ServerTime>\
                      <MaxAllowedSkewMilliseconds>{max}</MaxAllowedSkewMilliseconds>"
