@@ -255,17 +255,13 @@ async fn kinds_that_are_no_longer_asked_for_are_given_up(world: World) {
 
 async fn an_interpreter_that_ended_unused_is_missed_by_nobody(world: World) {
     let world = World::new(world.lite);
+    // Those of another of this program's spawners are none of ours, once they are there.
+    world.clock.sleep(Duration::from_secs(2)).await;
+    let before = launchers();
     touch(&world, "python3.11").await;
     until_ahead(&world, 1).await;
-    let booted: Vec<i32> = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let holds = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|it| it == what);
-            holds(&read("cmdline"), b"bootstrap.pyc") && is_below_us(*pid)
-        })
-        .collect();
+    let mut booted = launchers();
+    booted.retain(|pid| !before.contains(pid));
     assert_eq!(booted.len(), 1, "{booted:?}");
     let pid = rustix::process::Pid::from_raw(booted[0]).unwrap();
     let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -276,6 +272,18 @@ async fn an_interpreter_that_ended_unused_is_missed_by_nobody(world: World) {
         until_ahead(&world, 1).await;
     }
     world.end().await;
+}
+
+/// Python's launchers below this process.
+fn launchers() -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let runs_launcher = |pid: &i32| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let name = b"bootstrap.pyc";
+        command.windows(name.len()).any(|part| part == name) && is_below_us(*pid)
+    };
+    pids.filter(runs_launcher).collect()
 }
 
 /// Whether a process is of this one's.
