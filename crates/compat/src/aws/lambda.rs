@@ -1,9 +1,9 @@
 //! The Lambda API: finds the operation, hands it to its verb, and says in the service's own
 //! form what is not served.
 
+mod absent;
 mod alias;
 pub(super) mod code;
-mod code_signing;
 mod configuration;
 mod error;
 mod function;
@@ -27,7 +27,7 @@ use super::shape::{self, Given, Request, Source, Unread, read};
 use super::{Aws, Caller, text};
 use crate::body::{Uncollected, collect};
 use crate::{Body, full};
-use code_signing::{missing_config, missing_mapping};
+use absent::{missing_config, missing_mapping};
 use error::{Refusal, kind};
 use operations::{Name, Operation};
 use shapes::*;

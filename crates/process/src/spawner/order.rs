@@ -86,23 +86,17 @@ impl Identity {
 }
 
 impl Boot {
-    /// What of an order can be there ahead: with this environment, and these mounts and links of
-    /// those that it has. Looks at what is mounted (a system call each).
-    pub(crate) fn of(
-        order: &Order,
-        env: Vec<(OsString, OsString)>,
-        binds: Vec<Bind>,
-        links: Vec<(PathBuf, PathBuf)>,
-        limits: Limits,
-    ) -> Self {
-        let sources = binds.iter().map(|bind| Identity::of(&bind.source));
+    /// What is in an order, with this environment and these limits until it is claimed. Looks at what
+    /// is mounted (a system call each).
+    pub(crate) fn of(order: &Order, env: Vec<(OsString, OsString)>, limits: Limits) -> Self {
+        let sources = order.binds.iter().map(|bind| Identity::of(&bind.source));
         Self {
             argv: order.argv.clone(),
             env,
             cwd: order.cwd.clone(),
             sources: sources.collect(),
-            binds,
-            links,
+            binds: order.binds.clone(),
+            links: order.links.clone(),
             files: order.files.clone(),
             limits,
         }

@@ -12,7 +12,7 @@ use http::Response;
 use http::StatusCode;
 use model::{Code, FunctionConfig, FunctionRef, LogLevel, Network, Qualifier, VersionId, limit};
 
-use super::code_signing::no_code_signing_config;
+use super::absent::no_code_signing_config;
 use super::error::{Refusal, kind};
 use super::settings::check_tags;
 use super::shapes::choice::{self, PackageType};

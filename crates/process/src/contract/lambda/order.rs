@@ -115,10 +115,7 @@ pub(crate) fn order(
         argv: Vec::new(),
         env: Vec::new(),
         cwd: PathBuf::from(TASK_ROOT),
-        binds: vec![Bind {
-            source: start.code.clone(),
-            target: PathBuf::from(TASK_ROOT),
-        }],
+        binds: Vec::new(),
         overlays: Vec::new(),
         links: Vec::new(),
         files: Vec::new(),
@@ -139,7 +136,6 @@ pub(crate) fn order(
             .push((PathBuf::from("/opt"), start.layers.clone()));
     }
     let mut variables = environment.fixed.clone();
-    let mut boot = None;
     match program {
         Program::Bootstrap(path) => {
             order.argv.push(path.into());
@@ -151,18 +147,11 @@ pub(crate) fn order(
             inspect,
             sdk,
         } => {
-            let mut ahead = can_start_ahead(start, extensions, *inspect, rules).then(|| {
-                let mut ahead = empty(&order);
-                place(&mut ahead, interpreter, start);
-                let mut common = environment.common.clone();
-                common.push((BOOTED_VARIABLE.to_owned(), "1".to_owned()));
-                show_shared_sdk(&mut ahead, sdk, interpreter.language, rules, &mut common);
-                show_sdk_to_others(sdk, interpreter.language, start, &mut common);
-                (ahead, common)
-            });
+            // What depends on the function comes after what may be there before it.
             place(&mut order, interpreter, start);
-            show_own_sdk(&mut order, sdk, interpreter.language);
-            show_shared_sdk(&mut order, sdk, interpreter.language, rules, &mut variables);
+            let mut shared = Vec::new();
+            show_shared_sdk(&mut order, sdk, interpreter.language, rules, &mut shared);
+            variables.extend(shared.iter().cloned());
             show_sdk_to_others(sdk, interpreter.language, start, &mut variables);
             let arguments = match interpreter.language {
                 Language::Python(_) => python(&mut order, compiled, *inspect, &mut variables),
@@ -175,24 +164,37 @@ pub(crate) fn order(
                 }
             };
             order.argv.extend(arguments.into_iter().map(Into::into));
-            boot = ahead.take().map(|(ahead, common)| {
-                let limits = Limits {
-                    memory_bytes: u64::from(MEMORY_MB_MAX) * 1024 * 1024,
-                    cpu_weight_millis: BOOT_CPU_WEIGHT_MILLIS,
-                    tmp_bytes: BOOT_TMP_BYTES,
-                    ..order.limits.clone()
-                };
-                Boot::of(&order, os_strings(common), ahead.binds, ahead.links, limits)
-            });
+            if can_start_ahead(start, extensions, *inspect, rules) {
+                let mut common = environment.common.clone();
+                common.extend(shared);
+                common.push((BOOTED_VARIABLE.to_owned(), "1".to_owned()));
+                show_sdk_to_others(sdk, interpreter.language, start, &mut common);
+                order.boot = Some(Arc::new(boot(&order, common)));
+            }
+            show_own_sdk(&mut order, sdk, interpreter.language);
             if let Some(wrapper) = config.environment.get(EXEC_WRAPPER) {
                 wrap(&mut order, wrapper);
             }
             order.dialers += if inspect.is_some() { DIALERS } else { 0 };
         }
     }
+    order.binds.push(Bind {
+        source: start.code.clone(),
+        target: PathBuf::from(TASK_ROOT),
+    });
     order.env = os_strings(variables);
-    order.boot = boot.map(Arc::new);
     order
+}
+
+/// What of an order can be there ahead: the program and the files that it sees so far.
+fn boot(order: &Order, common: Vec<(String, String)>) -> Boot {
+    let limits = Limits {
+        memory_bytes: u64::from(MEMORY_MB_MAX) * 1024 * 1024,
+        cpu_weight_millis: BOOT_CPU_WEIGHT_MILLIS,
+        tmp_bytes: BOOT_TMP_BYTES,
+        ..order.limits.clone()
+    };
+    Boot::of(order, os_strings(common), limits)
 }
 
 /// Whether an instance's interpreter is one that could have been started before it was known whose
@@ -207,15 +209,6 @@ fn can_start_ahead(
         && extensions.is_empty()
         && inspect.is_none()
         && environment::can_be_told(&start.config)
-}
-
-/// The same with nothing in it yet.
-fn empty(order: &Order) -> Order {
-    Order {
-        binds: Vec::new(),
-        overlays: Vec::new(),
-        ..order.clone()
-    }
 }
 
 fn os_strings(variables: Vec<(String, String)>) -> Vec<(OsString, OsString)> {
