@@ -103,12 +103,16 @@ fn keeper(code: &str) -> Option<Keeper<'_>> {
     (is_path && name.contains('_')).then_some(Keeper::Test(name))
 }
 
-/// Names of all functions that carry a test attribute or that a test macro makes.
+/// Names of all functions that carry a test attribute, or that a harness of its own lists.
 fn tests(files: &[File]) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for file in files.iter().filter(|file| file.is_rust()) {
-        let mut marked = false;
+        let (mut marked, mut listed) = (false, false);
         for line in file.text.lines().map(str::trim) {
+            if listed {
+                names.extend(line.strip_suffix(','));
+            }
+            listed = !line.starts_with(']') && (listed || line.ends_with("= stories!["));
             let name = line
                 .trim_start_matches("pub ")
                 .trim_start_matches("async ")
@@ -139,6 +143,18 @@ fn measures(files: &[File]) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stories_that_a_harness_lists_are_tests() {
+        let file = |text: &str| File {
+            path: "crates/a/tests/b.rs".into(),
+            text: text.into(),
+        };
+        let listed =
+            file("const STORIES: &[Story] = stories![\n    one_is_told,\n];\nother_one,\n");
+        let names: Vec<_> = tests(&[listed]).into_iter().map(str::to_owned).collect();
+        assert_eq!(names, ["one_is_told"]);
+    }
 
     fn check_promises(page: &str, expected: &[&str]) {
         let file = |path: &str, text: &str| File {
