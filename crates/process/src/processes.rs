@@ -294,7 +294,8 @@ impl Processes {
         // A trial is nothing to serve with: it has no credentials.
         let keeps = self.config.spawner.keeps() && jail_order.dialers == 0 && !start.is_trial();
         let launcher = jail_order.control;
-        let untold = order::untold(&jail_order, &environment.own);
+        let boot = jail_order.boot.as_ref();
+        let untold = boot.map(|boot| order::untold(&jail_order, boot, &environment.own));
         let jail = self
             .config
             .spawner
@@ -306,7 +307,10 @@ impl Processes {
         let peers = lite.then(|| Peers::below(jail.first));
         let brings =
             Language::of(start.config.runtime).map(|wanted| self.brings(wanted, &start.function));
-        let variables = if jail.booted { untold } else { environment.own };
+        let variables = match untold {
+            Some(untold) if jail.booted => untold,
+            _ => environment.own,
+        };
         let mut parts = self.parts(start, (jail, debugger), variables, peers);
         parts.extensions = extensions;
         parts.note = note;

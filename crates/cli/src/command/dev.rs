@@ -343,9 +343,11 @@ impl Screen {
         if !given && !has("AWS_PROFILE") {
             exports.push("AWS_ACCESS_KEY_ID=dayfly AWS_SECRET_ACCESS_KEY=dayfly".into());
         }
-        // Some tools look at this variable only.
-        if !has("AWS_REGION") {
-            exports.push(format!("AWS_REGION={}", self.region));
+        // Some tools look at the one only, boto3 and the aws CLI's version 1 at the other.
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            if !has(name) {
+                exports.push(format!("{name}={}", self.region));
+            }
         }
         let line = format!("For AWS tools: export {}", exports.join(" "));
         terminal::note(&self.err.paint(Style::Dim, line));

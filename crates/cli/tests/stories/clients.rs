@@ -1,7 +1,9 @@
 //! Real clients: boto3 and the aws CLI talk to a node with nothing but an endpoint.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
+use crate::program::dayfly;
 use crate::project::Project;
 use crate::test_node::TestNode;
 
@@ -29,6 +31,44 @@ pub(crate) fn boto3_says(node: &TestNode, script: &str) -> String {
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_MAX_ATTEMPTS", "1");
     said(&mut python)
+}
+
+#[test]
+fn boto3_needs_nothing_but_what_dev_gives_to_paste() {
+    const PASTE: &str = "For AWS tools: export ";
+    let project = Project::new(&[("hello/app.py", "def handler(event, context): return 1")]);
+    let folder = project.path().to_str().expect("a UTF-8 path");
+    let mut dev = dayfly(&["dev", folder, "--port", "0"]);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        dev.env_remove(name);
+    }
+    dev.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut dev = Ended(dev.spawn().expect("the program starts"));
+    let said_by_it = BufReader::new(dev.0.stderr.take().expect("its words"));
+    let exports = said_by_it.lines().map_while(Result::ok).find_map(|line| {
+        let (_, exports) = line.split_once(PASTE)?;
+        Some(exports.to_owned())
+    });
+    let exports = exports.expect("something to paste");
+    let script = "import boto3; print(boto3.client('lambda').list_functions()['Functions'][0]['FunctionName'])";
+    let mut python = Command::new(tool("DAYFLY_TEST_PYTHON"));
+    python.args(["-c", script]).env_clear().env("HOME", folder);
+    python.envs(
+        exports
+            .split_whitespace()
+            .filter_map(|it| it.split_once('=')),
+    );
+    assert_eq!(said(&mut python).trim(), "hello", "{exports}");
+}
+
+/// A program that is killed when dropped.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a client said, which has to succeed.

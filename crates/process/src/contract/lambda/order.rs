@@ -93,10 +93,12 @@ pub(crate) struct Rules {
 const BOOTED_VARIABLE: &str = "_DAYFLY_BOOTED";
 
 /// What a launcher that runs already is told beside what it was started with.
-pub(crate) fn untold(order: &Order, own: &[(String, String)]) -> Vec<(String, String)> {
-    let started = order.boot.as_ref().map(|boot| boot.env.as_slice());
-    let started = started.unwrap_or_default();
-    let untold = order.env.iter().filter(|entry| !started.contains(entry));
+pub(crate) fn untold(
+    order: &Order,
+    boot: &Boot,
+    own: &[(String, String)],
+) -> Vec<(String, String)> {
+    let untold = order.env.iter().filter(|entry| !boot.env.contains(entry));
     let text = |text: &OsString| text.to_string_lossy().into_owned();
     let untold = untold.map(|(name, value)| (text(name), text(value)));
     untold.chain(own.iter().cloned()).collect()
